@@ -59,7 +59,12 @@ class DigitsConfig:
     """Of the parameters and of the order of the batches."""
 
 
-def load_digits(seed: int = 0) -> tuple[tuple[Images, Labels], tuple[Images, Labels]]:
+Split = tuple[
+    tuple[Float[Array, "train pixels"], Int[Array, " train"]], tuple[Float[Array, "test pixels"], Int[Array, " test"]]
+]
+
+
+def load_digits(seed: int = 0) -> Split:
     """Training (1437 images) and test set (360), pixels in [0, 1], each class split in the same proportion."""
     from sklearn.datasets import load_digits as load
     from sklearn.model_selection import train_test_split

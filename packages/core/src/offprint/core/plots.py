@@ -7,7 +7,8 @@ once, nothing opens a window, and the user's own matplotlib style is left alone.
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jax.typing import ArrayLike
+from jaxtyping import Real
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -60,10 +61,10 @@ def _style(ax: Axes) -> None:
 
 def plot_band(
     ax: Axes,
-    x: Float[Any, " points"] | np.ndarray,
-    low: Float[Any, " points"] | np.ndarray,
-    middle: Float[Any, " points"] | np.ndarray,
-    high: Float[Any, " points"] | np.ndarray,
+    x: Real[ArrayLike, " points"],
+    low: Real[ArrayLike, " points"],
+    middle: Real[ArrayLike, " points"],
+    high: Real[ArrayLike, " points"],
     **line: Any,
 ) -> None:
     """A curve with the band around it, such as a mean over seeds with its interval.
