@@ -59,9 +59,12 @@ def split(session: nox.Session) -> tuple[list[str], list[str]]:
     return packages, others
 
 
-def run_tests(session: nox.Session, package: str, options: list[str]) -> None:
+def run_tests(session: nox.Session, package: str, *install: str) -> None:
+    """The package's tests, whole files side by side: most of their time is compilation, which uses one core."""
+    _, options = split(session)
+    session.install(*install, *editable(package), *group(package, "test"), "pytest-xdist>=3.6")
     hook = f"--jaxtyping-packages={module_of(package)},beartype.beartype"
-    session.run("pytest", "-q", hook, f"packages/{package}/tests", *options)
+    session.run("pytest", "-q", "-n", "auto", "--dist", "loadfile", hook, f"packages/{package}/tests", *options)
 
 
 @nox.session
@@ -128,18 +131,14 @@ def empty_environment(session: nox.Session, folder: Path) -> str:
 @nox.parametrize("package", CHOSEN, ids=CHOSEN)
 def tests(session: nox.Session, package: str) -> None:
     """Tests of each package in its own environment; also as tests-3.11, tests-3.12 and tests-3.13."""
-    _, options = split(session)
-    session.install(*editable(package), *group(package, "test"))
-    run_tests(session, package, options)
+    run_tests(session, package)
 
 
 @nox.session(python="3.11", venv_backend="uv")
 @nox.parametrize("package", CHOSEN, ids=CHOSEN)
 def tests_lowest(session: nox.Session, package: str) -> None:
     """Tests with the oldest versions that the package says it works with."""
-    _, options = split(session)
-    session.install("--resolution", "lowest-direct", *editable(package), *group(package, "test"))
-    run_tests(session, package, options)
+    run_tests(session, package, "--resolution", "lowest-direct")
 
 
 @nox.session
