@@ -112,6 +112,11 @@ def test_a_function_may_stop_the_run_and_sees_the_state():
     assert result.stopped == "enough"
 
 
+def test_a_callback_that_returns_something_else_is_refused():
+    with pytest.raises(TypeError, match="a text to end the run with that reason, not True"):
+        fit(count, START, callbacks=[lambda event: True], **OPTIONS)
+
+
 def test_callbacks_finish_also_when_the_run_fails():
     class Finishing(Callback):
         finished = False

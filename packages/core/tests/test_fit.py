@@ -6,7 +6,19 @@ import pytest
 from conftest import Classifier, new_state
 from flax import nnx
 
-from offprint.core.train import FullBatch, Minibatches, NonFiniteError, TrainState, ensemble, fit, scan, supervised_step
+from offprint.core.train import (
+    Checkpoint,
+    Evaluation,
+    FullBatch,
+    Minibatches,
+    NonFiniteError,
+    Stream,
+    TrainState,
+    ensemble,
+    fit,
+    scan,
+    supervised_step,
+)
 from offprint.core.train._engine import _has_convolution
 
 KEY = jax.random.key(3)
@@ -187,9 +199,28 @@ def test_eight_devices_agree_with_one(data, step, undisturbed):
         fit(step, new_state(), Minibatches(data, 12), num_steps=1, key=KEY, mesh=mesh)
 
 
-def test_a_metric_that_is_not_finite_stops_the_run_with_its_name_and_step(tmp_path, counter):
-    from offprint.core.train import Checkpoint
+def test_a_sharded_run_evaluates_streams_and_resumes(tmp_path, data, step):
+    mesh = jax.make_mesh((8,), ("batch",))
+    x, y = data
+    rows = [np.arange(i, i + 16) % 48 for i in range(0, 48 * 16, 16)]
+    stream = Stream([(np.asarray(x)[r], np.asarray(y)[r]) for r in rows])
+    options = {
+        "key": KEY,
+        "mesh": mesh,
+        "log_every": 5,
+        "evaluate": Evaluation(lambda model, batch: {"accuracy": model(batch[0]).argmax(-1) == batch[1]}, data),
+        "eval_every": 10,
+    }
+    whole = fit(step, new_state(), stream, num_steps=20, **options)
+    checkpoint = Checkpoint(tmp_path / "run", every=10)
+    fit(step, new_state(), stream, num_steps=10, checkpoint=checkpoint, **options)
+    resumed = fit(step, new_state(), stream, num_steps=20, checkpoint=checkpoint, **options)
+    assert_same(whole.state, resumed.state)
+    assert resumed.history == whole.history
+    assert 0 < whole.history[-1]["accuracy"] <= 1
 
+
+def test_a_metric_that_is_not_finite_stops_the_run_with_its_name_and_step(tmp_path, counter):
     def diverges(state, batch, key):
         state, metrics = counter(state, batch, key)
         return state, {**metrics, "ratio": 1.0 / (17.0 - metrics["count"])}

@@ -251,4 +251,7 @@ class FunctionCallback(Callback):
         self._function = function
 
     def __call__(self, event: Event) -> str | None:
-        return self._function(event)
+        reason = self._function(event)
+        if not (reason is None or isinstance(reason, str)):
+            raise TypeError(f"a callback returns None, or a text to end the run with that reason, not {reason!r:.80}")
+        return reason
