@@ -64,7 +64,10 @@ def run_tests(session: nox.Session, package: str, *install: str) -> None:
     _, options = split(session)
     session.install(*install, *editable(package), *group(package, "test"), "pytest-xdist>=3.6")
     hook = f"--jaxtyping-packages={module_of(package)},beartype.beartype"
-    session.run("pytest", "-q", "-n", "auto", "--dist", "loadfile", hook, f"packages/{package}/tests", *options)
+    session.run(
+        *("pytest", "-q", "-n", "auto", "--dist", "loadfile", hook, f"packages/{package}/tests", *options),
+        env={"OPENBLAS_NUM_THREADS": "1"},  # the workers have the cores
+    )
 
 
 @nox.session

@@ -79,13 +79,15 @@ def check_decorators(package: Package) -> Iterator[str]:
         if path is None:
             continue
         found = 0
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if not isinstance(node, ast.FunctionDef):
-                continue
-            for call in filter(is_experiment, node.decorator_list):
-                found += 1
-                where = f"{path.relative_to(package.folder)}, line {node.lineno}: experiment {node.name}"
-                yield from (f"{where}: {why}" for why in check_decorator(call, node))
+        # `offprint list` reads every file of a package of experiments.
+        for source in sorted(path.parent.glob("*.py")) if path.name == "__init__.py" else [path]:
+            for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+                if not isinstance(node, ast.FunctionDef):
+                    continue
+                for call in filter(is_experiment, node.decorator_list):
+                    found += 1
+                    where = f"{source.relative_to(package.folder)}, line {node.lineno}: experiment {node.name}"
+                    yield from (f"{where}: {why}" for why in check_decorator(call, node))
         if not found:
             yield f"{path.relative_to(package.folder)} registers no experiment"
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from offprint.memory_capacity import _network
 from offprint.memory_capacity._curve import memory_curve, total_memory
 from offprint.memory_capacity._network import PrecisionWarning
 
@@ -215,6 +216,21 @@ def test_a_batch_of_reservoirs(method):
     for i in (0, 57, 119):
         alone = memory_curve(batch[i], None, 24, method=method)
         np.testing.assert_allclose(curves.values[i], alone.values, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("x64", [True, False])
+def test_eigenvalues_on_the_host_are_those_of_the_device(x64):
+    """What devices other than the CPU use, with 64-bit numbers on in this context alone."""
+    matrices = np.random.default_rng(3).standard_normal((2, 4, 4))
+    jax.config.update("jax_enable_x64", x64)
+    try:
+        with jax.enable_x64(True):
+            raw = jnp.asarray(matrices)
+            here, there = jax.jit(jax.vmap(_network._on_host))(raw), jnp.linalg.eigvals(raw)
+    finally:
+        jax.config.update("jax_enable_x64", True)
+    assert here.dtype == jnp.complex128
+    np.testing.assert_allclose(np.sort_complex(here), np.sort_complex(there), atol=1e-13)
 
 
 def test_traced_rank_equals_known_rank():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import os
 import re
 import signal
 import sys
@@ -76,6 +77,9 @@ def _run(options: argparse.Namespace) -> int:
         options.parser.print_help()
         return 0 if options.help else 2
     method, listing = registry.find_experiment(options.target)
+    from offprint.core.experiments._reproduce import ONE_LAPACK_THREAD
+
+    os.environ.update({**ONE_LAPACK_THREAD, **os.environ})  # before NumPy and SciPy are loaded
     experiment = registry.load(method)[listing.name]
     config = _configured(experiment, f"offprint run {method.name}/{listing.name}", options)
     if config is None:

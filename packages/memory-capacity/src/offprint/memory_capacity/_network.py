@@ -105,13 +105,9 @@ def _eigenvalues(A: Float[Array, "N N"]) -> Complex[Array, "N"]:
     curve a digit. 64-bit numbers are on in these lines alone.
     """
 
-    def on_host(matrix: Array) -> Array:
-        kind = jax.ShapeDtypeStruct(matrix.shape[:-1], jnp.complex128)
-        return jax.pure_callback(_host_eigenvalues, kind, matrix, vmap_method="broadcast_all")
-
     with jax.enable_x64(True):
         wide = jax.lax.convert_element_type(A, jnp.float64)
-        spectrum = jax.lax.platform_dependent(wide, cpu=jnp.linalg.eigvals, default=on_host)
+        spectrum = jax.lax.platform_dependent(wide, cpu=jnp.linalg.eigvals, default=_on_host)
         return jax.lax.convert_element_type(spectrum, jnp.complex64 if A.dtype == jnp.float32 else jnp.complex128)
 
 
@@ -127,12 +123,26 @@ def _eigenvalues_jvp(primals: tuple, tangents: tuple) -> tuple:
 eigenvalues = jax.jit(_eigenvalues)
 
 
-def _host_eigenvalues(A: Any) -> np.ndarray:
-    matrix = np.asarray(A)
+def _on_host(A: Float[Array, "*batch N N"]) -> Complex[Array, "*batch N"]:
+    """Eigenvalues of a float64 matrix by NumPy.
+
+    Numbers travel as their bits: the thread that runs the callback doesn't know that 64-bit numbers are on here,
+    and would round them.
+    """
+    bits = jax.lax.bitcast_convert_type(A, jnp.uint32)
+    kind = jax.ShapeDtypeStruct((*A.shape[:-1], 4), jnp.uint32)
+    found = jax.pure_callback(_host_eigenvalues, kind, bits, vmap_method="broadcast_all")
+    parts = jax.lax.bitcast_convert_type(found.reshape(*A.shape[:-1], 2, 2), jnp.float64)
+    return jax.lax.complex(parts[..., 0], parts[..., 1])
+
+
+def _host_eigenvalues(bits: Any) -> np.ndarray:
+    matrix = np.ascontiguousarray(bits).view(np.float64)[..., 0]
     # LAPACK refuses NaN and inf; inside jit they can't be refused earlier, so they pass through as NaN.
-    finite = np.isfinite(matrix).all(axis=(-2, -1), keepdims=True)
+    finite = np.asarray(np.isfinite(matrix).all(axis=(-2, -1), keepdims=True))
     values = np.linalg.eigvals(np.where(finite, matrix, 0)).astype(np.complex128)
-    return np.where(finite[..., 0], values, np.nan)
+    values = np.where(finite[..., 0], values, np.nan)
+    return np.ascontiguousarray(values)[..., None].view(np.uint32)
 
 
 def _dtype(x: Any) -> np.dtype:

@@ -9,17 +9,18 @@ from jaxtyping import Array, Float, Int
 
 
 def beta_threshold(rank: Int[Array, ""], n_samples: int, p: float) -> Float[Array, ""]:
-    """The (1 - p) quantile of Beta(r/2, (T-1-r)/2).
+    """The (1 - p) quantile of Beta(r/2, (T-1-r)/2), to six digits.
 
     That is the law of the squared multiple correlation of T samples of a target with r centred states that
     are independent of it (exactly so for a Gaussian target); its mean is r/(T-1). Zero for r = 0.
     """
-    dtype = jnp.result_type(float)
 
     def quantile(rank: ArrayLike) -> np.ndarray:
         r = np.asarray(rank, np.float64)
         tail = scipy.special.betainccinv(np.maximum(r, 1) / 2, np.maximum(n_samples - 1 - r, 1) / 2, p)
-        return np.asarray(np.where(r > 0, tail, 0.0), dtype)
+        return np.asarray(np.where(r > 0, tail, 0.0), np.float32)
 
     # JAX has no inverse of the incomplete beta function; one number a curve is cheap to ask the host for.
-    return jax.pure_callback(quantile, jax.ShapeDtypeStruct((), dtype), rank, vmap_method="broadcast_all")
+    # As float32: the thread that runs the callback doesn't know of an enable_x64 context around the caller.
+    result = jax.ShapeDtypeStruct((), jnp.float32)
+    return jax.pure_callback(quantile, result, rank, vmap_method="broadcast_all").astype(jnp.result_type(float))

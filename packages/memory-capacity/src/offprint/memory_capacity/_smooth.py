@@ -110,8 +110,14 @@ def _from_determinants(A: Array, active: Array, n: int, points: int) -> AllPass:
     def phase(w: Array) -> Array:
         return jnp.linalg.slogdet(identity - jnp.conj(w) * A)[0]
 
+    # One at a time on the CPU: there XLA's batched LU waits for threads that wait for it, and may hang.
     batch = max(1, min(circle.shape[0], _BATCH // neurons**2))
-    squared = jax.lax.map(phase, circle, batch_size=batch) ** 2
+    phases = jax.lax.platform_dependent(
+        circle,
+        cpu=lambda w: jax.lax.map(phase, w),
+        default=lambda w: jax.lax.map(phase, w, batch_size=batch),
+    )
+    squared = phases**2
     power = (jnp.arange(circle.shape[0]) * jnp.sum(active)) % points
     values = squared * unit_circle(points, circle.dtype)[power]
     return from_coefficients(jnp.fft.irfft(jnp.conj(values), points).astype(A.dtype), n)

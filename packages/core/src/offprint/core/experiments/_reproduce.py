@@ -22,6 +22,9 @@ from offprint.core.experiments._results import Result, read_result
 from offprint.core.experiments._run import record_failure
 
 SECONDS_TO_SAVE = 30.0
+# XLA runs several LAPACK calls at once on the CPU. Where each of them uses every core, they fight, and a batch of
+# small decompositions takes a hundred times as long. A value that the user has set is kept.
+ONE_LAPACK_THREAD = {"OPENBLAS_NUM_THREADS": "1"}
 _WORKER = ("-P", "-u", "-X", "faulthandler", "-m", "offprint.core.experiments._worker")
 
 
@@ -77,7 +80,7 @@ async def _reproduce(
     with contextlib.suppress(NotImplementedError):  # Windows has no such handlers
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel if task else lambda: None)
     slots = asyncio.Semaphore(jobs)
-    environment = dict(os.environ)
+    environment = {**ONE_LAPACK_THREAD, **os.environ}
     if jobs > 1:  # else the first worker would take most of a GPU's memory
         environment.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
