@@ -17,6 +17,9 @@ from typing import Any
 
 import jax
 
+REST = 0.25
+"""Seconds before each call, in which the threads that the workload before it left spinning come to rest."""
+
 
 @dataclass(frozen=True)
 class Timing:
@@ -51,6 +54,7 @@ def measure(workloads: Mapping[str, Callable[[], Any]], *, repeats: int = 7) -> 
 
 
 def _seconds(workload: Callable[[], Any]) -> float:
+    time.sleep(REST)
     began = time.perf_counter()
     jax.block_until_ready(workload())
     return time.perf_counter() - began

@@ -136,10 +136,13 @@ class Minibatches:
         positions = (within * self.batch_size + jnp.arange(self.batch_size)) % self.size
         return shuffled(jax.random.fold_in(key, epoch), positions, self.size) if self.shuffle else positions
 
+    def take(self, rows: Int[Array, " batch"]) -> PyTree:
+        """Those rows of every array."""
+        return jax.tree.map(lambda array: array[rows], self.arrays)
+
     def batch_at(self, step: int | Int[Array, ""], key: PRNGKeyArray) -> PyTree:
         """The batch of global step `step`, like `arrays` with `batch_size` rows."""
-        rows = self.indices(step, key)
-        return jax.tree.map(lambda array: array[rows], self.arrays)
+        return self.take(self.indices(step, key))
 
 
 @jax.tree_util.register_dataclass

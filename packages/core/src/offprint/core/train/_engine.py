@@ -14,13 +14,13 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PRNGKeyArray, PyTree
 
-from offprint.core.train._batches import Batches
-from offprint.core.train._scan import at_step
+from offprint.core.train._batches import Batches, Minibatches
+from offprint.core.train._scan import at_step, keys_of
 from offprint.core.train._state import Metrics, Step
 from offprint.core.train._stream import StreamReader
 
 Leaves = tuple[jax.Array, ...]
-Chunk = Callable[[Leaves, int, int], tuple[Leaves, Metrics]]
+Chunk = Callable[[Leaves, int, int], tuple[Leaves, Any]]
 
 
 def engine(
@@ -34,7 +34,7 @@ def engine(
 ) -> Chunk:
     """The function `(leaves, start, num) -> (leaves, metrics)` that runs steps `start` to `start + num`.
 
-    Metrics come back on the host, each with a leading axis of `num`.
+    It returns while the device still works; `on_host` waits for the metrics.
     """
     stream = source if isinstance(source, StreamReader) else None
     # A class that is no pytree cannot be an argument of a program: it becomes a part of it.
@@ -46,32 +46,42 @@ def engine(
         sample = argument if stream is None else jax.tree.map(lambda x: x[0], stream.peek())
         loop = "dispatch" if programs.convolves(tuple(jax.tree.leaves(state)), sample, key) else "scan"
 
-    def by_scan(leaves: Leaves, start: int, num: int) -> tuple[Leaves, Metrics]:
+    def by_scan(leaves: Leaves, start: int, num: int) -> tuple[Leaves, Any]:
         feed = argument if stream is None else stream.take(num)
-        leaves, metrics = programs.scan(leaves, jnp.int32(start), feed, key, num)
-        return leaves, jax.device_get(metrics)
+        return programs.scan(leaves, jnp.int32(start), feed, key, num)
 
-    def by_dispatch(leaves: Leaves, start: int, num: int) -> tuple[Leaves, Metrics]:
+    def by_dispatch(leaves: Leaves, start: int, num: int) -> tuple[Leaves, Any]:
         index, rows = jnp.int32(start), []
         feed = argument if stream is None else stream.take(num)
         for i in range(num):
             batch = feed if stream is None else jax.tree.map(lambda x: x[i], feed)  # noqa: B023
             leaves, index, metrics = programs.dispatch(leaves, index, batch, key)
             rows.append(metrics)
-        rows = jax.device_get(rows)
-        return leaves, {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+        return leaves, rows
 
     return by_dispatch if loop == "dispatch" else by_scan
+
+
+def on_host(metrics: Any) -> dict[str, np.ndarray]:
+    """The metrics of a chunk, waited for: each with a leading axis of its steps."""
+    fetched = jax.device_get(metrics)
+    if isinstance(fetched, dict):
+        return fetched
+    return {name: np.stack([row[name] for row in fetched]) for name in fetched[0]}
 
 
 class _Programs:
     """The compiled programs of one step on one kind of state; further runs of the same step find them here."""
 
     def __init__(self, step: Step, treedef: Any, mesh: Mesh | None, streamed: bool, opaque: Batches | None):
-        def one_step(leaves: Leaves, index: jax.Array, feed: Any, key: PRNGKeyArray) -> tuple[Leaves, Metrics]:
+        def one_step(
+            leaves: Leaves, index: jax.Array, feed: Any, key: PRNGKeyArray, rows: jax.Array | None = None
+        ) -> tuple[Leaves, Metrics]:
             # `feed` is the batches object, or with a stream the batch itself. It is an argument: arrays that are
             # closed over would be copied into the program as constants.
             batches: Any = _Given(feed) if streamed else feed if opaque is None else opaque
+            if rows is not None:
+                batches = _Given(feed.take(rows))
             if mesh is not None and batches is not None:
                 batches = _Sharded(batches, mesh)
             state, metrics = at_step(step, batches, key, jax.tree.unflatten(treedef, leaves), index)
@@ -83,10 +93,11 @@ class _Programs:
 
         def scanned(leaves: Leaves, start: jax.Array, feed: Any, key: PRNGKeyArray, num: int) -> Any:
             def body(leaves: Leaves, xs: Any) -> tuple[Leaves, Metrics]:
-                index, batch = xs
-                return one_step(leaves, index, batch if streamed else feed, key)
+                index, batch, rows = xs
+                return one_step(leaves, index, batch if streamed else feed, key, rows)
 
-            return jax.lax.scan(body, leaves, (start + jnp.arange(num), feed if streamed else None))
+            steps = start + jnp.arange(num)
+            return jax.lax.scan(body, leaves, (steps, feed if streamed else None, _rows_ahead(feed, steps, key)))
 
         self.dispatch = jax.jit(dispatched, donate_argnums=(0, 1))
         self.scan = jax.jit(scanned, static_argnums=4, donate_argnums=0)
@@ -115,8 +126,16 @@ def _hashable(*values: Any) -> bool:
     return True
 
 
+def _rows_ahead(feed: Any, steps: jax.Array, key: PRNGKeyArray) -> jax.Array | None:
+    """The rows of all batches of a chunk at once: cheaper than a few of them in every step."""
+    if not isinstance(feed, Minibatches):
+        return None
+    data_key = keys_of(key)[0]
+    return jax.vmap(lambda step: feed.indices(step, data_key))(steps)
+
+
 class _Given:
-    """The batch that a stream gave, as batches."""
+    """A batch that is there already, as batches."""
 
     def __init__(self, batch: PyTree):
         self.batch = batch

@@ -13,7 +13,7 @@ from jaxtyping import PRNGKeyArray, PyTree
 from offprint.core.train._batches import Batches, description
 from offprint.core.train._callbacks import Callback, Event, FunctionCallback, ProgressBar
 from offprint.core.train._checkpoint import Checkpoint, CheckpointError, CheckpointFolder, same_json, to_json
-from offprint.core.train._engine import engine
+from offprint.core.train._engine import engine, on_host
 from offprint.core.train._history import FitResult, Row, RunningMeans, check_finite, with_evaluation
 from offprint.core.train._signals import Interrupted, interruptions
 from offprint.core.train._state import Step
@@ -114,22 +114,24 @@ def fit(
         while run.done < num_steps and run.stopped is None:
             num = min(length - run.done % length, num_steps - run.done)
             run.leaves, metrics = run_chunk(run.leaves, run.done, num)
-            if finite:
-                check_finite(metrics, run.done + 1, run.folder)
-            run.means.add(metrics)
+            run.pending.append((run.done + 1, metrics))
             run.done += num
 
             last = run.done == num_steps
+            signalled = interruption()
             evaluates = evaluate is not None and (last or (eval_every is not None and run.done % eval_every == 0))
-            if last or evaluates or run.done % log_every == 0:
+            reports = last or evaluates or run.done % log_every == 0
+            saves = last or signalled or (checkpoint is not None and run.done % checkpoint.every == 0)
+            # Where nothing is to be done here, the device goes on with the next chunk while this one is looked at.
+            run.take_in(leave=0 if reports or saves else 1, finite=finite)
+            if reports:
                 row = {"step": run.done, **run.means.take()}
                 if evaluate is not None and evaluates:
                     row = with_evaluation(row, evaluate(run.state))
                     if finite:
                         check_finite({name: [value] for name, value in row.items()}, run.done, run.folder)
                 run.report(row, num_steps)
-            signalled = interruption()
-            if last or run.stopped or signalled or (checkpoint and run.done % checkpoint.every == 0):
+            if saves or run.stopped:
                 run.save()
             if signalled and not last and not run.stopped:
                 raise Interrupted(_farewell(signalled, run.done, num_steps, run.folder))
@@ -146,6 +148,7 @@ class _Run:
         self.stopped: str | None = None
         self.history: list[Row] = []
         self.means = RunningMeans()
+        self.pending: list[tuple[int, Any]] = []  # metrics not waited for yet, with the step that they begin at
         self.listeners = listeners
         self.reader: StreamReader | None = None
         self.position: Any = None  # in the stream, at the checkpoint that the run went on from
@@ -158,6 +161,15 @@ class _Run:
     @property
     def state(self) -> PyTree:
         return jax.tree.unflatten(self._treedef, self.leaves)
+
+    def take_in(self, *, leave: int, finite: bool) -> None:
+        """Wait for the metrics of all but the last `leave` chunks, and count them."""
+        while len(self.pending) > leave:
+            first_step, metrics = self.pending.pop(0)
+            values = on_host(metrics)
+            if finite:
+                check_finite(values, first_step, self.folder)
+            self.means.add(values)
 
     def report(self, row: Row, num_steps: int) -> None:
         self.history.append(row)

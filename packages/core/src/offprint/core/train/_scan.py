@@ -12,11 +12,17 @@ from offprint.core.train._state import Metrics, Step
 State = TypeVar("State")
 
 
+def keys_of(key: PRNGKeyArray) -> tuple[PRNGKeyArray, PRNGKeyArray]:
+    """The key of the batches and that of the steps of the run that `key` names."""
+    data_key, step_key = jax.random.split(key)
+    return data_key, step_key
+
+
 def at_step(
     step: Step[State], batches: Batches | None, key: PRNGKeyArray, state: State, index: Int[Array, ""]
 ) -> tuple[State, Metrics]:
     """Global step `index` of the run that `key` names. `scan` and `fit` both go through here."""
-    data_key, step_key = jax.random.split(key)
+    data_key, step_key = keys_of(key)
     batch = None if batches is None else batches.batch_at(index, data_key)
     return step(state, batch, jax.random.fold_in(step_key, index))
 
