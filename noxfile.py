@@ -159,7 +159,9 @@ def bench(session: nox.Session, package: str) -> None:
     if peers:
         link.write_text(f"{Path(peers).expanduser().resolve()}\n", encoding="utf-8")
     for script in sorted(ROOT.glob(f"packages/{package}/benchmarks/bench_*.py")):
-        session.run("python", str(script.relative_to(ROOT)), *options)
+        # XLA runs LAPACK calls side by side: each on one core, for us and for the peers alike.
+        threads = {"OPENBLAS_NUM_THREADS": os.environ.get("OPENBLAS_NUM_THREADS", "1")}
+        session.run("python", str(script.relative_to(ROOT)), *options, env=threads)
 
 
 @nox.session

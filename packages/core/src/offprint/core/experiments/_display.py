@@ -79,7 +79,8 @@ def print_claims(screen: Console, results: Iterable[Result]) -> None:
     """The table of claims, and for each experiment that failed where its traceback is."""
     results = list(results)
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for heading in ("method", "claim", "paper", "here"):
+    table.add_column("method", no_wrap=True)
+    for heading in ("claim", "paper", "here"):
         table.add_column(heading, overflow="fold")
     table.add_column("verdict", no_wrap=True)
     table.add_column("time", justify="right", no_wrap=True)
