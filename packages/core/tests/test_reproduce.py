@@ -102,7 +102,15 @@ def test_finished_results_are_taken_unless_anew_or_another_profile_or_version(tm
 def start_slow(site, out):
     """A reproduction that waits in `slow/long`, and the process id of its worker."""
     command = [sys.executable, "-m", "offprint.core.cli", "reproduce", "slow", "--out", str(out)]
-    parent = subprocess.Popen(command, env=environment(site), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    parent = subprocess.Popen(
+        command,
+        env=environment(site),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell starts what runs in its background with Ctrl-C ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     file = out / "slow" / "long" / "pid"
     wait_until(lambda: file.exists() and file.read_text() and (file.parent / "checkpoints").exists())
     return parent, int(file.read_text())
