@@ -25,7 +25,7 @@ from offprint.memory_capacity.experiments import figure1_floor
 
 # Config, number of claims, figures. Sizes are shared, so that programs are compiled once.
 SMALL = {
-    "floor": (experiments.FloorConfig(neurons=5, sample_sizes=(100, 2000), replicates=20), 3, ["floor"]),
+    "floor": (experiments.FloorConfig(neurons=5, sample_sizes=(100, 2000), replicates=20), 2, ["floor"]),
     "gramian-spectra": (experiments.GramianConfig(neurons=40), 6, ["gramian-spectra"]),
     "squeezing": (experiments.SqueezingConfig(neurons=40, laws=("normal", "cyclic")), 4, ["squeezing"]),
     "bands": (
