@@ -33,7 +33,8 @@ def neutrality(config: NeutralityConfig, run: Run) -> Iterator[Claim]:
     to_A, to_C, to_small = jax.random.split(jax.random.key(config.seed), 3)
     A = reservoir.normal(to_A, config.neurons, rho=config.rho)
     masks = draw_masks(to_C, "normal", config.neurons, config.masks)
-    exact = np.stack([np.asarray(memory_curve(A, C, rank="generic").values) for C in masks])
+    # The rank is looked for with every mask: a mask that reaches less of the network gives another curve.
+    exact = np.stack([np.asarray(memory_curve(A, C, rank="exact").values) for C in masks])
     osm = mask_curves(A, masks, 5 * config.neurons).osm
 
     small = reservoir.normal(to_small, config.small, rho=config.rho)
@@ -51,7 +52,10 @@ def neutrality(config: NeutralityConfig, run: Run) -> Iterator[Claim]:
         "which scatters, and exactly, where they coincide.",
     )
     yield Claim(
-        f"spread of the exact curve over {config.masks} masks, N = {config.neurons}", 0, spread["exact"], at_most(1e-12)
+        f"spread of the exact curve, its rank found anew for each of {config.masks} masks, N = {config.neurons}",
+        paper=0,
+        here=spread["exact"],
+        rule=at_most(1e-12),
     )
     yield Claim(
         f"largest deviation from the exact curve of OSM, which reads the mask, over {config.masks} masks, "

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from offprint.core.experiments import Claim, Run, at_least, at_most, equals, experiment, ordered
+from offprint.core.experiments import Claim, Run, at_least, at_most, equals, experiment, holds_when, ordered
 from offprint.memory_capacity import (
     data,
     mask,
@@ -73,10 +73,10 @@ def nonlinear(config: NonlinearConfig, run: Run) -> Iterator[Claim]:
         f"of random signs, T = {config.samples}, lags 0 to 2N - 1, clipped at N, against the scale of the input.",
     )
     yield Claim(
-        "largest total over N, orthogonal A",
-        paper="0.98 (N = 10, one run of the script); towards 1 as the network becomes linear",
-        here=totals["orthogonal"].max() / N,
-        rule=at_least(0.8),
+        "largest total over N, by law (a random A stays below: its weak directions are lost to rounding)",
+        paper="0.98 (orthogonal, N = 10, one run of the script); towards 1 as the network becomes linear",
+        here={law: total.max() / N for law, total in totals.items()},
+        rule=holds_when("orthogonal at least 0.8; the other laws are shown", lambda here: here["orthogonal"] >= 0.8),
     )
     yield Claim(
         "smallest total over N, by law",
