@@ -1,0 +1,5 @@
+"""memory-gated recurrent networks for grouped multivariate sequences"""
+
+from offprint.mgrn._standardize import standardize
+
+__all__ = ["standardize"]
