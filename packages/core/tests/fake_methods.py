@@ -16,7 +16,7 @@ import os, signal, sys, time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from offprint.core.experiments import Claim, Run, at_least, equals, experiment, near
+from offprint.core.experiments import Claim, Run, Unavailable, at_least, equals, experiment, near
 
 PNG = bytes.fromhex(
     "89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c489"
@@ -115,6 +115,18 @@ def quits(config: Config, run: Run) -> Iterator[Claim]:
 def last(config: Config, run: Run) -> Iterator[Claim]:
     """Comes after all of them."""
     yield Claim("works", paper="yes", here=True, rule=equals(True))
+''',
+    "demanding": '''
+@experiment("free", reproduces="Table 1")
+def free(config: Config, run: Run) -> Iterator[Claim]:
+    """Needs nothing."""
+    yield Claim("works", paper="yes", here=True, rule=equals(True))
+
+@experiment("licensed", reproduces="Table 2")
+def licensed(config: Config, run: Run) -> Iterator[Claim]:
+    """Needs data that nobody else may hand out."""
+    raise Unavailable("it needs your own copy of the records: name its folder with --folder")
+    yield
 ''',
     "broken": '''
 import a_module_that_nobody_has

@@ -12,7 +12,7 @@ from fake_methods import environment, install, offprint
 @pytest.fixture(scope="module")
 def sites(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sites")
-    return [install(folder / name, name) for name in ("steady", "crashing", "broken", "doubtful")]
+    return [install(folder / name, name) for name in ("steady", "crashing", "broken", "doubtful", "demanding")]
 
 
 @pytest.mark.parametrize(
@@ -67,6 +67,9 @@ def test_run_says_what_does_not_hold_or_fails(sites, tmp_path):
     assert done.stderr == "offprint: crashing/raises failed: ArithmeticError: the <sum> diverged\n"
     done = offprint("run", "crashing/raises", "--out", tmp_path, "--debug", sites=sites)
     assert "Traceback (most recent call last)" in done.stderr
+    done = offprint("run", "demanding/licensed", "--out", tmp_path, "--debug", sites=sites)
+    assert done.returncode == 1
+    assert done.stderr.startswith("offprint: demanding/licensed was not run: it needs your own copy of the records")
 
 
 def test_help_of_an_experiment_shows_its_config(sites):

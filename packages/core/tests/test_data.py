@@ -3,7 +3,7 @@
 import hashlib
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -251,6 +251,9 @@ def test_local_folder_comes_first(
     found = hashlib.sha256(b"something else").hexdigest()
     with pytest.raises(ChecksumError, match=rf"{own}.*expected sha256 {SHA256}, found {found}"):
         noise(address).path("noise.bin")
+    repackaged = noise(address).files[0]
+    repackaged = Dataset("noise", "noise", (replace(repackaged, accepts=(found,)),), "none", "nobody")
+    assert repackaged.path("noise.bin") == own
     assert server.requests == []
     own.unlink()
     assert noise(address).path("noise.bin").read_bytes() == BODY
@@ -273,6 +276,7 @@ def test_terms_show_licence_and_reference(address: str) -> None:
         ({"name": "../noise.bin"}, "it becomes a path"),
         ({"url": "ftp://example.org/x"}, "must begin with https://"),
         ({"sha256": "abc"}, "64 hexadecimal digits"),
+        ({"accepts": ("abc",)}, "64 hexadecimal digits"),
     ],
 )
 def test_bad_file_descriptions(change: dict[str, str], message: str) -> None:

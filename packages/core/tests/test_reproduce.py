@@ -9,13 +9,13 @@ import sys
 import time
 
 import pytest
-from fake_methods import environment, install, offprint
+from fake_methods import SOURCES, environment, install, offprint
 
 
 @pytest.fixture(scope="module")
 def sites(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sites")
-    return {name: install(folder / name, name) for name in ("steady", "doubtful", "crashing", "broken", "slow")}
+    return {name: install(folder / name, name) for name in SOURCES}
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +66,19 @@ def test_the_table_and_the_report_are_at_the_end(everything):
     assert lines[-1] == f"Report: {out / 'report.html'}"
     assert "printed by the experiment" in (out / "steady" / "output.log").read_text()
     assert "printed by the experiment" not in done.stdout
+
+
+def test_what_cannot_be_provided_is_not_run_and_not_held_against_the_others(sites, tmp_path):
+    done = offprint("reproduce", "demanding", "--out", tmp_path, sites=[sites["demanding"]])
+    assert done.returncode == 0, done.stderr
+    reason = "it needs your own copy of the records: name its folder with --folder"
+    assert f"demanding/licensed not run: {reason}" in done.stdout
+    assert "The one claim holds; 1 experiment not run." in done.stdout.splitlines()
+    found = record(tmp_path, "demanding/licensed")
+    assert (found["status"], found["error"], found["traceback"]) == ("unavailable", reason, None)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "The one claim holds; 1 experiment not run" in page
+    assert "– not run" in page
 
 
 def test_status_0_and_3(sites, tmp_path):

@@ -93,8 +93,8 @@ def _run(options: argparse.Namespace) -> int:
     screen.print(f"Results: {result.folder}", soft_wrap=True)
     if not result.finished:
         if options.debug:
-            sys.stderr.write(result.run["traceback"])
-        _complain(f"{result.name} failed: {result.error}", 1)
+            sys.stderr.write(result.run["traceback"] or "")
+        _complain(f"{result.name} {'was not run' if result.unavailable else 'failed'}: {result.error}", 1)
     return exit_status([result])
 
 

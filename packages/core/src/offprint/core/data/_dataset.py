@@ -42,13 +42,17 @@ class File:
     """Its checksum, 64 hexadecimal digits."""
     size: int | None = None
     """Its length in bytes, if known."""
+    accepts: tuple[str, ...] = ()
+    """Checksums of other files that hold the same, such as the same arrays compressed in another way: they are taken
+    where one lies in the folder that OFFPRINT_DATA names."""
 
     def __post_init__(self) -> None:
         _check_name("file", self.name)
         if not self.url.startswith(("https://", "http://")):
             raise ValueError(f"{self.name}: the URL must begin with https:// or http://, not {self.url!r}")
-        if not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
-            raise ValueError(f"{self.name}: sha256 must be 64 hexadecimal digits in lower case, not {self.sha256!r}")
+        for digest in (self.sha256, *self.accepts):
+            if not re.fullmatch(r"[0-9a-f]{64}", digest):
+                raise ValueError(f"{self.name}: sha256 must be 64 hexadecimal digits in lower case, not {digest!r}")
 
 
 @dataclass(frozen=True)
@@ -154,7 +158,7 @@ class Dataset:
             return None
         path = folder / self.name / file.name
         found = sha256_of(path)
-        if found != file.sha256:
+        if found not in (file.sha256, *file.accepts):
             raise ChecksumError(
                 f"{path} is not the file that data set {self.name!r} needs: "
                 f"expected sha256 {file.sha256}, found {found}. Replace it by the one at {file.url}, "

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from offprint.core._installed import UsageError
 from offprint.core.experiments._claims import Claim, Rule, at_least, at_most, between, equals, holds_when, near, ordered
 from offprint.core.experiments._environment import environment
-from offprint.core.experiments._experiment import Experiment, Profile, experiment
+from offprint.core.experiments._experiment import Experiment, Profile, Unavailable, experiment
 from offprint.core.experiments._registry import Listing, Method, find_experiment, find_method, load, methods
 from offprint.core.experiments._results import Result, exit_status, read_result, read_results
 from offprint.core.experiments._run import Run, run_experiment
@@ -29,6 +29,7 @@ __all__ = [
     "Result",
     "Rule",
     "Run",
+    "Unavailable",
     "UsageError",
     "at_least",
     "at_most",

@@ -25,7 +25,7 @@ from offprint.core.experiments._reproduce import Event, Watch
 from offprint.core.experiments._results import Result
 from offprint.core.experiments._table import duration_text, rows, summary
 
-_STYLES = {"holds": "green", "does not hold": "yellow", "failed": "bold red"}
+_STYLES = {"holds": "green", "does not hold": "yellow", "failed": "bold red", "not run": "dim"}
 
 
 def console() -> Console:
@@ -100,6 +100,8 @@ def print_claims(screen: Console, results: Iterable[Result]) -> None:
 def _line(event: Event) -> Text:
     if event.result is None:
         return Text(f"{event.name} started")
+    if event.result.unavailable:
+        return Text(f"{event.name} not run: {event.result.error}", "dim")
     if not event.result.finished:
         return Text(f"{event.name} failed: {event.result.error}", "red")
     how = "taken as it is" if event.kind == "taken" else duration_text(event.result.run["seconds"])

@@ -17,6 +17,14 @@ Profile = Literal["quick", "paper"]
 _FLAGS_OF_RUN = {"profile", "out", "anew", "debug", "help"}
 
 
+class Unavailable(Exception):
+    """Raised by an experiment that needs what cannot be fetched for the user: licensed data, a certain device.
+
+    The message says what is needed and how to provide it. `offprint reproduce` lists the experiment as not run and
+    judges the others; `offprint run`, which asked for this one, ends with exit status 1.
+    """
+
+
 @dataclass(frozen=True)
 class Experiment:
     """A registered experiment; call it with a config and a `Run` to get its claims.

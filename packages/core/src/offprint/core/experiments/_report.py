@@ -17,7 +17,7 @@ from offprint.core.experiments._files import write_text
 from offprint.core.experiments._results import Result, read_results
 from offprint.core.experiments._table import Row, Verdict, count_text, duration_text, rows, summary, value_text, verdict
 
-_MARKS: dict[Verdict, str] = {"holds": "✓", "does not hold": "✗", "failed": "!"}
+_MARKS: dict[Verdict, str] = {"holds": "✓", "does not hold": "✗", "failed": "!", "not run": "–"}
 _COLUMNS = ("Method", "Claim", "Paper", "Here", "Verdict", "Time")
 _SHOWN_PACKAGES = re.compile(r"offprint-.*|jax|jaxlib|flax|optax|numpy|scipy")
 _UNPRINTABLE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")  # colours of a terminal, control bytes
@@ -159,7 +159,7 @@ def _error(result: Result) -> Element:
     trace = result.run.get("traceback")
     return element(
         "div",
-        element("p", _pill("failed"), " ", result.error),
+        element("p", _pill("not run" if result.unavailable else "failed"), " ", result.error),
         element("details", element("summary", "Traceback"), element("pre", trace)) if trace else None,
         class_="error",
     )

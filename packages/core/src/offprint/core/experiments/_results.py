@@ -18,8 +18,9 @@ class Result:
 
     Attributes:
         folder: where it stands.
-        run: the content of `run.json`: `status` (`running`, `finished`, `failed` or `interrupted`), `seconds`,
-            `profile`, `error`, `traceback`, `package`, `version`, `reproduces`, `summary`, `started`, `figures`.
+        run: the content of `run.json`: `status` (`running`, `finished`, `failed`, `unavailable` or `interrupted`),
+            `seconds`, `profile`, `error`, `traceback`, `package`, `version`, `reproduces`, `summary`, `started`,
+            `figures`.
         claims: the content of `claims.json`.
         config: the content of `config.json`.
         environment: the content of `environment.json`.
@@ -47,6 +48,11 @@ class Result:
     @property
     def finished(self) -> bool:
         return self.run.get("status") == "finished"
+
+    @property
+    def unavailable(self) -> bool:
+        """Whether it needs what is not here, so that there was nothing to judge."""
+        return self.run.get("status") == "unavailable"
 
     @property
     def figures(self) -> dict[str, str]:
@@ -87,11 +93,15 @@ def read_results(out: Path) -> list[Result]:
 
 
 def exit_status(results: Iterable[Result]) -> int:
-    """0 where all finished and every claim holds, 1 where something did not finish, 3 where a claim does not hold."""
+    """0 where all finished and every claim holds, 1 where something did not finish, 3 where a claim does not hold.
+
+    Experiments that need what is not here do not count, unless there are no others.
+    """
     results = list(results)
-    if not all(result.finished for result in results):
+    judged = [result for result in results if not result.unavailable]
+    if not all(result.finished for result in judged) or (results and not judged):
         return 1
-    return 0 if all(claim["holds"] for result in results for claim in result.claims) else 3
+    return 0 if all(claim["holds"] for result in judged for claim in result.claims) else 3
 
 
 def _natural(text: str) -> list[tuple[int, str]]:

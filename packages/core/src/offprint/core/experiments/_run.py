@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from offprint.core._installed import UsageError
 from offprint.core.experiments._environment import environment
-from offprint.core.experiments._experiment import Experiment, Profile
+from offprint.core.experiments._experiment import Experiment, Profile, Unavailable
 from offprint.core.experiments._files import as_json, encode, make_writable, read_json, write_json
 from offprint.core.experiments._registry import Listing, Method
 from offprint.core.experiments._results import Result, read_result
@@ -141,6 +141,8 @@ def first_record(method: Method, experiment: Experiment | Listing, profile: Prof
 
 def failure(error: BaseException) -> dict[str, Any]:
     """The part of `run.json` that an exception fills."""
+    if isinstance(error, Unavailable):
+        return {"status": "unavailable", "error": str(error)}
     return {
         "status": "failed",
         "error": traceback.format_exception_only(error)[-1].strip(),

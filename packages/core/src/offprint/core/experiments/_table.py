@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from offprint.core.experiments._results import Result
 
-Verdict = Literal["holds", "does not hold", "failed"]
+Verdict = Literal["holds", "does not hold", "failed", "not run"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def rows(results: Iterable[Result]) -> list[Row]:
             for claim in result.claims
         ]
         if not result.finished:
-            lines.append((result.error, "", "", "failed"))
+            lines.append((result.error, "", "", "not run" if result.unavailable else "failed"))
         for number, (claim, paper, here, word) in enumerate(lines):
             name, time = ("", "") if number else (result.name, duration_text(result.run.get("seconds")))
             table.append(Row(name, claim, paper, here, word, time))
@@ -45,10 +45,12 @@ def verdict(holds: bool) -> Verdict:
 
 
 def summary(results: Sequence[Result]) -> str:
-    """How many claims hold and how many experiments failed, in one line."""
+    """How many claims hold, and how many experiments failed or were not run, in one line."""
     claims = [claim["holds"] for result in results for claim in result.claims]
-    failed = sum(not result.finished for result in results)
+    absent = sum(result.unavailable for result in results)
+    failed = sum(not result.finished for result in results) - absent
     failures = f"; {count_text(failed, 'experiment')} failed" if failed else ""
+    failures += f"; {count_text(absent, 'experiment')} not run" if absent else ""
     if not claims:
         return f"no claim was checked{failures}"
     if len(claims) == 1:
