@@ -1,5 +1,9 @@
-"""how trained weights of very deep residual networks scale with depth"""
+"""How trained weights of very deep residual networks scale with depth."""
 
-from offprint.resnet_scaling._standardize import standardize
+from offprint.resnet_scaling._network import ResNetParams, init_params, resnet_apply
 
-__all__ = ["standardize"]
+__all__ = [
+    "ResNetParams",
+    "init_params",
+    "resnet_apply",
+]
