@@ -140,6 +140,7 @@ BREAKS = {
     ),
     "concept imports data": (append(CONCEPT, "from offprint.sound import data\n"), r"must not import data"),
     "relative": (append(CONCEPT, "from . import experiments\n"), r"must not import experiments"),
+    "concept imports the program": (append(CONCEPT, "from offprint.sound import _command\n"), "must not import _command"),
     "data imports experiments": (
         append(SOURCE + "data.py", "from .experiments import moments\n"),
         r"data\.py must not import experiments",
@@ -168,6 +169,13 @@ def test_each_break_is_named(root: Path, change: Callable[[Path], object], messa
     found = problems_of(Package(folder))
     assert any(re.search(message, problem) for problem in found), found
     assert all(problem.startswith("packages/sound: ") and "\n" not in problem for problem in found)
+
+
+def test_the_program_may_use_everything(root: Path) -> None:
+    folder = root / "packages" / "sound"
+    text = "from offprint.sound import data, experiments, standardize\n"
+    (folder / SOURCE / "_command.py").write_text(text, encoding="utf-8")
+    assert problems_of(Package(folder)) == []
 
 
 def test_core_imports_no_method(root: Path) -> None:
