@@ -140,7 +140,7 @@ BREAKS = {
     ),
     "concept imports data": (append(CONCEPT, "from offprint.sound import data\n"), r"must not import data"),
     "relative": (append(CONCEPT, "from . import experiments\n"), r"must not import experiments"),
-    "concept imports the program": (append(CONCEPT, "from offprint.sound import _command\n"), "must not import _command"),
+    "concept imports program": (append(CONCEPT, "from offprint.sound import _command\n"), "must not import _command"),
     "data imports experiments": (
         append(SOURCE + "data.py", "from .experiments import moments\n"),
         r"data\.py must not import experiments",
