@@ -77,6 +77,18 @@ def test_finite_differences_and_autodiff(name, arguments, expected):
     close(function(*arguments), expected["lengths" in options])
 
 
+def test_forward_mode_of_autodiff(arguments, expected):
+    """The automatic derivative works forwards too, for what the custom one has no rule for."""
+    tangents = jax.tree.map(jnp.cos, arguments)
+
+    def value(params, x, carry):
+        return jnp.sum(jnp.sin(apply(params, x, carry=carry, vjp="autodiff", unroll=1)))
+
+    _, along = jax.jit(lambda *arguments: jax.jvp(value, arguments, tangents))(*arguments)
+    pairs = zip(jax.tree.leaves(expected[False][1]), jax.tree.leaves(tangents), strict=True)
+    close(along, sum(jnp.vdot(a, b) for a, b in pairs), atol=1e-12)
+
+
 @pytest.fixture(scope="module")
 def expected_of_states(arguments):
     return compiled({"vjp": "autodiff", "unroll": 1, "lengths": LENGTHS}, states=True)(*arguments)

@@ -1,5 +1,7 @@
 """The NNX modules: one call for all, equal to the pure functions, trained, stacked, both directions, as a cell."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -47,6 +49,11 @@ def call(layer, x, lengths=None, sequences=False):
     return layer(x, lengths=lengths, sequences=sequences)
 
 
+@nnx.jit
+def drop(layer, rngs):
+    return layer(X, rngs=rngs)
+
+
 def close(a, b, atol=1e-12):
     np.testing.assert_allclose(a, b, rtol=0, atol=atol)
 
@@ -74,10 +81,11 @@ def test_every_layer_has_one_signature(name):
 def test_mgrn_is_apply_and_its_two_memories():
     layer = mgrn()
     out = call(layer, X, LENGTHS)
-    close(out, apply(layer.params, X, lengths=LENGTHS))
-    close(out, layer.joint(X, layer.marginal.candidates(X, lengths=LENGTHS), lengths=LENGTHS))
-    _, states = apply(layer.params, X, lengths=LENGTHS, return_states=True)
-    close(layer.marginal(X, lengths=LENGTHS, sequences=True), states.marginal.reshape(B, T, -1))
+    pure, states = jax.jit(partial(apply, return_states=True))(layer.params, X, lengths=LENGTHS)
+    close(out, pure)
+    candidates = nnx.jit(lambda memory: memory.candidates(X, lengths=LENGTHS))(layer.marginal)
+    close(out, nnx.jit(lambda memory: memory(X, candidates, lengths=LENGTHS))(layer.joint))
+    close(call(layer.marginal, X, LENGTHS, sequences=True), states.marginal.reshape(B, T, -1))
     assert layer.num_parameters == count_parameters("mgrn", GROUPS, 3, 2)
     close(call(MGRN.from_params(layer.params), X, LENGTHS), out)
 
@@ -107,8 +115,8 @@ def test_reversal_is_its_own_inverse():
 
 def test_dropout_where_keys_are_given():
     layer = mgrn(input_dropout=0.5, recurrent_dropout=0.2)
-    plain = layer(X)
-    first, again, other = (layer(X, rngs=nnx.Rngs(dropout=seed)) for seed in (0, 0, 1))
+    plain = call(layer, X)
+    first, again, other = (drop(layer, nnx.Rngs(dropout=seed)) for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert np.abs(first - other).max() > 1e-3
     assert np.abs(first - plain).max() > 1e-3
@@ -116,29 +124,28 @@ def test_dropout_where_keys_are_given():
     with pytest.raises(ValueError, match="in train mode needs random keys: call the layer with rngs="):
         layer(X)
     layer.eval()
-    np.testing.assert_array_equal(layer(X), plain)
+    np.testing.assert_array_equal(call(layer, X), plain)
 
 
 def test_dropout_of_the_memories_alone():
     marginal = MarginalMemory(GROUPS, 3, input_dropout=0.5, recurrent_dropout=0.2, param_dtype=jnp.float64, rngs=rngs())
     joint = JointMemory(F, 5, input_dropout=0.5, recurrent_dropout=0.2, param_dtype=jnp.float64, rngs=rngs())
     for layer in (marginal, joint):
-        assert np.abs(layer(X, rngs=nnx.Rngs(dropout=0)) - layer(X)).max() > 1e-3
+        assert np.abs(drop(layer, nnx.Rngs(dropout=0)) - call(layer, X)).max() > 1e-3
 
 
 def test_masks_of_a_module_are_those_of_the_functions():
     """Input dropout 0.5 doubles or drops: all three masks are drawn by themselves, one for each sequence."""
     layer = mgrn(input_dropout=0.5)
-    out = layer(X, rngs=nnx.Rngs(dropout=3))
-    expected = apply(layer.params, X, key=nnx.Rngs(dropout=3).dropout(), rates=DropoutRates(input=0.5))
-    close(out, expected)
-    masks = DropoutMasks(marginal_inputs=np.full((B, F), 2.0))
-    assert np.abs(apply(layer.params, X, masks=masks) - layer(X)).max() > 1e-3
+    by_key = jax.jit(partial(apply, rates=DropoutRates(input=0.5)))
+    close(drop(layer, nnx.Rngs(dropout=3)), by_key(layer.params, X, key=nnx.Rngs(dropout=3).dropout()))
+    doubled = DropoutMasks(marginal_inputs=np.full((B, F), 2.0))
+    assert np.abs(jax.jit(apply)(layer.params, X, masks=doubled) - call(layer, X)).max() > 1e-3
 
 
 def test_execution_is_passed_on():
     layer = mgrn(execution=Execution(vjp="autodiff", remat=4))
-    close(layer(X), mgrn()(X))
+    close(call(layer, X), call(mgrn(), X))
 
 
 # --- heads ----------------------------------------------------------------------------------------------------------
@@ -147,17 +154,18 @@ def test_execution_is_passed_on():
 def test_classifier():
     model = MGRNClassifier(GROUPS, 3, 2, 4, kernel_init="keras", rngs=rngs())
     x = X.astype(np.float32)
-    logits = model(x)
-    assert logits.shape == (B, 4)
-    np.testing.assert_allclose(model.probabilities(x).sum(axis=1), 1, rtol=1e-6)
+    results = nnx.jit(lambda model, y: (model(x), model.probabilities(x), model.loss(x, y)))
     y = np.array([0, 3, 1])
-    expected = -np.log(np.asarray(model.probabilities(x))[np.arange(B), y]).mean()
-    np.testing.assert_allclose(model.loss(x, y), expected, rtol=1e-5)
+    logits, p, loss = map(np.asarray, results(model, y))
+    assert logits.shape == (B, 4)
+    np.testing.assert_allclose(p.sum(axis=1), 1, rtol=1e-6)
+    np.testing.assert_allclose(p, np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True), rtol=1e-5)
+    np.testing.assert_allclose(loss, -np.log(p[np.arange(B), y]).mean(), rtol=1e-5)
     labels = MGRNClassifier(GROUPS, 3, 2, 4, multilabel=True, rngs=rngs())
     targets = np.eye(4)[y]
-    p = np.asarray(labels.probabilities(x))
-    expected = -(targets * np.log(p) + (1 - targets) * np.log(1 - p)).mean()
-    np.testing.assert_allclose(labels.loss(x, targets), expected, rtol=1e-5)
+    logits, p, loss = map(np.asarray, results(labels, targets))
+    np.testing.assert_allclose(p, 1 / (1 + np.exp(-logits)), rtol=1e-5)
+    np.testing.assert_allclose(loss, -(targets * np.log(p) + (1 - targets) * np.log(1 - p)).mean(), rtol=1e-5)
 
 
 def test_regressor_learns():
@@ -165,8 +173,9 @@ def test_regressor_learns():
     x = np.random.default_rng(1).normal(size=(64, T, F)).astype(np.float32)
     y = x[:, :, 0].mean(axis=1)
     model = MGRNRegressor(GROUPS, 4, 2, input_dropout=0.0, rngs=rngs())
-    before = float(model.loss(x, y))
+    loss = nnx.jit(lambda model: model.loss(x, y))
+    before = float(loss(model))
     step = supervised_step(lambda model, batch, key: model.loss(*batch, rngs=nnx.Rngs(dropout=key)))
     state = TrainState.create(model, optax.adam(2e-2))
     result = fit(step, state, FullBatch((jnp.asarray(x), jnp.asarray(y))), num_steps=150, key=jax.random.key(0))
-    assert float(result.state.model.loss(x, y)) < 0.1 * before
+    assert float(loss(result.state.model)) < 0.1 * before

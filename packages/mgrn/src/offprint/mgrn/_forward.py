@@ -96,7 +96,7 @@ def marginal_memory(
     states: bool,
 ) -> MarginalOutputs:
     """The marginal memories alone, in the type of `h0`."""
-    projected = project_inputs(params, groups, masked(x, input_mask), precision=execution.precision, dtype=h0.dtype)
+    projected = project_inputs(params, groups, masked(x, input_mask), execution, h0.dtype)
     projected = projected if valid is None else freeze_updates(projected, valid)
     return marginal_recurrence(projected, params.w_hh, h0, execution, states=states)
 
@@ -113,11 +113,10 @@ def joint_memory(
     states: bool,
 ) -> Any:
     """The joint memory alone, in the type of `g0`."""
-    precision = execution.precision
     mask = None if masks.candidates is None else masks.candidates.swapaxes(0, 1)[:, None]
     candidates = masked(candidates, mask)
-    proposals = project_candidates(params.u_c, params.b_c, candidates, precision=precision, dtype=g0.dtype)
-    gates_in = project_gates(params.w_z, params.b_z, masked(x, masks.joint_inputs), precision=precision, dtype=g0.dtype)
+    proposals = project_candidates(params.u_c, params.b_c, candidates, execution, g0.dtype)
+    gates_in = project_gates(params.w_z, params.b_z, masked(x, masks.joint_inputs), execution, g0.dtype)
     gates_in = gates_in if valid is None else freeze_states(gates_in, valid)
     return joint_recurrence(gates_in, proposals, params.u_z, g0, execution, states=states)
 

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from offprint.mgrn._config import Execution
+from offprint.mgrn._dense import dense
 
 
 class JointOutputs(NamedTuple):
@@ -31,34 +32,30 @@ def project_candidates(
     u_c: Float[Array, "groups hidden joint"],
     b_c: Float[Array, " joint"],
     candidates: Float[Array, "groups time batch hidden"],
-    *,
-    precision: jax.lax.PrecisionLike = None,
-    dtype: jnp.dtype | None = None,
+    execution: Execution,
+    dtype: Any,
 ) -> Float[Array, "time batch joint"]:
-    """ñ_t of every step, in `dtype` (by default that of the candidates)."""
-    dtype = candidates.dtype if dtype is None else dtype
-    product = jnp.einsum(
-        "gtbh,ghj->tbj", candidates.astype(u_c.dtype), u_c, precision=precision, preferred_element_type=dtype
-    )
-    return jnp.tanh(product + b_c.astype(dtype))
+    """ñ_t of every step, in `dtype`."""
+    _, steps, batch, _ = candidates.shape
+    together = candidates.astype(u_c.dtype).transpose(1, 2, 0, 3).reshape(steps * batch, -1)
+    product = dense(together, u_c.reshape(-1, u_c.shape[-1]), execution, dtype)
+    return jnp.tanh(product + b_c.astype(dtype)).reshape(steps, batch, -1)
 
 
 def project_gates(
     w_z: Float[Array, "features joint"],
     b_z: Float[Array, " joint"],
     x: Float[Array, "time batch features"],
-    *,
-    precision: jax.lax.PrecisionLike = None,
-    dtype: jnp.dtype | None = None,
+    execution: Execution,
+    dtype: Any,
 ) -> Float[Array, "time batch joint"]:
-    """W_ζ x_t + b_ζ of every step, in `dtype` (by default that of x).
+    """W_ζ x_t + b_ζ of every step, in `dtype`.
 
     The bias is the weight of a further column of ones: neither it nor its gradient costs a pass over the result.
     """
     columns = jnp.pad(x, ((0, 0), (0, 0), (0, 1)), constant_values=1)
     weights = jnp.concatenate([w_z, b_z[None]])
-    dtype = x.dtype if dtype is None else dtype
-    return jnp.matmul(columns, weights, precision=precision, preferred_element_type=dtype)
+    return dense(columns.reshape(-1, len(weights)), weights, execution, dtype).reshape(*x.shape[:2], -1)
 
 
 def freeze_states(
@@ -152,7 +149,8 @@ def _vjp_backward(execution: Execution, states: bool, saved: Any, cotangents: Jo
     unroll = execution.steps_per_iteration(len(zetas))
     dg0, (dgates, dcandidates) = jax.lax.scan(cell, cotangents.last, inputs, reverse=True, unroll=unroll)
     # One product over all steps and sequences is the gradient of the recurrent weights.
-    du_z = jnp.einsum("tbj,tbk->jk", before, dgates, precision=execution.precision)
+    by_row = (array.reshape(-1, array.shape[-1]) for array in (before, dgates))
+    du_z = jnp.einsum("nj,nk->jk", *by_row, precision=execution.precision)
     return dgates, dcandidates, du_z.astype(u_z.dtype), dg0
 
 

@@ -23,6 +23,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from offprint.mgrn._config import Execution
+from offprint.mgrn._dense import dense
 from offprint.mgrn._groups import Groups, group_sizes
 from offprint.mgrn._pallas import kernel_backward, kernel_forward
 from offprint.mgrn._params import MarginalParams
@@ -64,39 +65,33 @@ def project_inputs(
     params: MarginalParams,
     groups: Groups,
     x: Float[Array, "time batch features"],
-    *,
-    precision: jax.lax.PrecisionLike = None,
-    dtype: jnp.dtype | None = None,
+    execution: Execution,
+    dtype: Any,
 ) -> Projected:
-    """W x_t + b of every group at every step, in `dtype` (by default that of x).
+    """W x_t + b of every group at every step, in `dtype`.
 
     Groups of unequal size are padded to the largest one, x and W alike, with zeros that are no parameters. The bias is
     the weight of a further column of ones: neither it nor its gradient then costs a pass over the result.
     """
     steps, batch, _ = x.shape
-    dtype = x.dtype if dtype is None else dtype
-    columns = _pad_groups(x.reshape(steps * batch, -1).T, groups)
-    columns = jnp.pad(columns, ((0, 0), (0, 1), (0, 0)), constant_values=1)
-    weights = jnp.concatenate([_pad_groups(params.w_ih, groups), params.b_ih[:, None, :]], axis=1)
+    columns = _by_group(x.reshape(steps * batch, -1), groups, axis=1)
+    columns = jnp.pad(columns, ((0, 0), (0, 0), (0, 1)), constant_values=1)
+    weights = jnp.concatenate([_by_group(params.w_ih, groups, axis=0), params.b_ih[:, None, :]], axis=1)
     hidden = weights.shape[-1] // 3
-
-    def product(part: Array) -> Array:
-        out = jnp.einsum("gfn,gfk->gnk", columns, part, precision=precision, preferred_element_type=dtype)
-        return out.reshape(len(groups), steps, batch, -1)
-
-    return Projected(product(weights[..., : 2 * hidden]), product(weights[..., 2 * hidden :]))
+    parts = weights[..., : 2 * hidden], weights[..., 2 * hidden :]
+    return Projected(*(dense(columns, part, execution, dtype).reshape(len(groups), steps, batch, -1) for part in parts))
 
 
-def _pad_groups(rows: Float[Array, "features n"], groups: Groups) -> Float[Array, "groups largest n"]:
-    """The rows of every group, padded by zeros to the size of the largest."""
+def _by_group(array: Float[Array, "rows columns"], groups: Groups, axis: int) -> Float[Array, "groups _ _"]:
+    """The rows (axis 0) or columns (axis 1) of every group, padded by zeros to the size of the largest."""
     order = [column for group in groups for column in group]
     if order != list(range(len(order))):
-        rows = rows[jnp.array(order)]
-    sizes, largest = group_sizes(groups), max(group_sizes(groups))
-    if min(sizes) == largest:
-        return rows.reshape(len(groups), largest, -1)
+        array = jnp.take(array, jnp.array(order), axis=axis)
+    sizes = group_sizes(groups)
     ends = [sum(sizes[: k + 1]) for k in range(len(sizes))]
-    return jnp.stack([jnp.pad(rows[end - n : end], ((0, largest - n), (0, 0))) for end, n in zip(ends, sizes)])
+    parts = [jax.lax.slice_in_dim(array, end - size, end, axis=axis) for end, size in zip(ends, sizes)]
+    fill = [((0, max(sizes) - size), (0, 0))[:: 1 if axis == 0 else -1] for size in sizes]
+    return jnp.stack([jnp.pad(part, widths) for part, widths in zip(parts, fill)])
 
 
 def freeze_updates(projected: Projected, valid: Bool[Array, "time batch"]) -> Projected:
@@ -232,8 +227,9 @@ def _vjp_backward(
         dprojected = Projected(*arrays)
     # One product over all steps and sequences is the gradient of the weights; that of q has the factor r.
     r = residuals.gates[..., : dh0.shape[-1]]
+    before = _all_steps(residuals.before)
     dw_hh = [
-        jnp.einsum("gtbh,gtbk->ghk", residuals.before, drecurrent, precision=execution.precision)
+        jnp.einsum("gnh,gnk->ghk", before, _all_steps(drecurrent), precision=execution.precision)
         for drecurrent in (dprojected.gates, dprojected.candidate * r)
     ]
     return dprojected, jnp.concatenate(dw_hh, axis=-1).astype(w_hh.dtype), dh0
@@ -260,6 +256,10 @@ def _backward(
     inputs = (residuals, cotangents.candidates, cotangents.states, cotangents.gates)
     dh0, dprojected = _loop(cell, cotangents.last, inputs, residuals.q.shape[1], execution, reverse=True)
     return dprojected, dh0
+
+
+def _all_steps(array: Float[Array, "groups time batch units"]) -> Float[Array, "groups n units"]:
+    return array.reshape(array.shape[0], -1, array.shape[-1])
 
 
 _with_custom_vjp.defvjp(_vjp_forward, _vjp_backward)

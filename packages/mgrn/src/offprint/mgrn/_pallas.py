@@ -19,7 +19,7 @@ LARGEST_TILE = 64  # of the batch, so that state and gates stay in registers
 
 
 def kernel_forward(
-    gates_in: Float[Array, "groups time batch 2*hidden"],
+    gates_in: Float[Array, "groups time batch both"],
     candidate_in: Float[Array, "groups time batch hidden"],
     w_hh: Float[Array, "groups hidden gates"],
     h0: Float[Array, "groups batch hidden"],

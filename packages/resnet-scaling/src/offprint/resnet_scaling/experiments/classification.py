@@ -17,7 +17,7 @@ class ClassificationConfig:
 
     draws: int = 50
     """Sequences of every kind."""
-    depths: tuple[int, ...] = (32, 128, 512, 4096)
+    depths: tuple[int, ...] = (32, 64, 128, 256, 512, 1024, 2048, 4096)
     """Depths L."""
     dim: int = 3
     """Width of the layers."""
@@ -25,11 +25,7 @@ class ClassificationConfig:
     """Of the sequences."""
 
 
-@experiment(
-    "classification",
-    reproduces="Table of statistics and the decision procedure",
-    paper=ClassificationConfig(depths=tuple(2**k for k in range(5, 13))),
-)
+@experiment("classification", reproduces="Table of statistics and the decision procedure")
 def classification(config: ClassificationConfig, run: Run) -> Iterator[Claim]:
     """The procedure finds the regime of synthetic sequences, and their exponents."""
     studies = classification_study(jax.random.key(config.seed), config.draws, depths=config.depths, dim=config.dim)

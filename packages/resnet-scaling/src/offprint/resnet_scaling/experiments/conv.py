@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import jax
@@ -56,7 +57,7 @@ def conv(config: ConvConfig, run: Run) -> Iterator[Claim]:
     state = f"after {config.epochs} epochs on CIFAR-10" if config.epochs else "as drawn"
     fits = {}
     for which, name in (("A", "conv1"), ("Δ", "conv2")):
-        norms = {depth: _norms(blocks, which) for depth, blocks in kernels.items()}
+        norms = _norms(kernels, which)
         rows = [_statistics(*pair) for pair in norms.values()]
         fits[which] = {key: fit_exponent(config.depths, [row[key] for row in rows]) for key in _STATISTICS}
         slopes = {key: one.slope for key, one in fits[which].items()}
@@ -159,12 +160,26 @@ def _of(block: BlockKernels, which: str) -> tuple[Array, tuple[int, int]]:
     return (block.conv1, block.grid1) if which == "A" else (block.conv2, block.grid2)
 
 
-def _norms(blocks: list[BlockKernels], which: str) -> tuple[Float[np.ndarray, " depth"], Float[np.ndarray, " pairs"]]:
-    """Largest singular values of the convolutions, and of the differences of neighbours of one shape."""
-    kernels, grids = zip(*(_of(block, which) for block in blocks))
+def _norms(
+    networks: dict[int, list[BlockKernels]], which: str
+) -> dict[int, tuple[Float[np.ndarray, " depth"], Float[np.ndarray, " pairs"]]]:
+    """By depth, the largest singular values of the convolutions and of the differences of neighbours of one shape.
+
+    All networks go through one call, which compiles a program for every shape and not for every network. The last
+    kernel of one network and the first of the next differ in shape, so that no difference is taken between them.
+    """
+    each = {depth: [_of(block, which) for block in blocks] for depth, blocks in networks.items()}
+    kernels, grids = zip(*(pair for pairs in each.values() for pair in pairs))
     with warnings.catch_warnings():  # that pairs across stages have no increment is known
         warnings.simplefilter("ignore")
-        return conv_layer_norms(kernels, grids)
+        norms, increments = conv_layer_norms(kernels, grids)
+    found = {}
+    for depth, pairs in each.items():
+        shapes = [kernel.shape for kernel, _ in pairs]
+        count = sum(one == two for one, two in pairwise(shapes))
+        found[depth] = norms[: len(pairs)], increments[:count]
+        norms, increments = norms[len(pairs) :], increments[count:]
+    return found
 
 
 def _statistics(norms: Float[np.ndarray, " depth"], increments: Float[np.ndarray, " pairs"]) -> dict[str, float]:
@@ -194,5 +209,5 @@ def _operator_norm(kernel: Array, grid: tuple[int, int]) -> Array:
         (back,) = transpose(y)
         return back / jnp.linalg.norm(back), jnp.linalg.norm(y)
 
-    x = jax.random.normal(jax.random.key(0), (1, kernel.shape[1], *grid))
+    x = jax.random.normal(jax.random.key(0), (1, kernel.shape[1], *grid), kernel.dtype)
     return jax.lax.scan(step, x / jnp.linalg.norm(x), None, length=500)[1][-1]

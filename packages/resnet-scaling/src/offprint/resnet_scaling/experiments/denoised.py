@@ -22,7 +22,7 @@ class DenoisedConfig:
 
     tanh_depths: tuple[int, ...] = (8, 32, 128, 512)
     """Depths L of the tanh networks."""
-    relu_depths: tuple[int, ...] = (8, 32, 128, 512)
+    relu_depths: tuple[int, ...] = (8, 16, 32, 64, 128, 256, 512)
     """Depths L of the ReLU networks."""
     seeds: int = 3
     """Networks for each depth."""

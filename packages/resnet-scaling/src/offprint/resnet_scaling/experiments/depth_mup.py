@@ -19,7 +19,7 @@ from offprint.resnet_scaling.data import TrainTest, synthetic_ode
 class DepthMuPConfig:
     """Settings of the transfer of learning rates."""
 
-    depths: tuple[int, ...] = (8, 32, 256)
+    depths: tuple[int, ...] = (8, 32, 128, 256)
     """Depths L."""
     log2_rates: tuple[int, ...] = tuple(range(-8, 0))
     """Powers of 2 of Adam's learning rate."""

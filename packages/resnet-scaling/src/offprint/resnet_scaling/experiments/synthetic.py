@@ -42,7 +42,7 @@ def tanh(config: TanhConfig, run: Run) -> Iterator[Claim]:
 class ReluConfig:
     """Settings of the ReLU sweep."""
 
-    depths: tuple[int, ...] = (8, 32, 128, 512)
+    depths: tuple[int, ...] = (8, 16, 32, 64, 128, 256, 512)
     """Depths L."""
     seeds: int = 3
     """Networks for each depth."""
