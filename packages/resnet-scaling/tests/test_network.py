@@ -76,7 +76,7 @@ def test_every_way_equals_the_plain_scan(way, delta, dtype):
         ("identity", lambda z: z, "none"),
         (jax.nn.silu, lambda z: z / (1 + np.exp(-z)), -0.3),
     ],
-    ids=str,
+    ids=["tanh", "relu", "identity", "own"],
 )
 def test_layer_by_layer_in_numpy(activation, sigma, delta):
     params, x = network(delta), inputs()
@@ -102,7 +102,7 @@ def test_stride_of_the_hidden_states(stride, mode):
 @pytest.mark.parametrize(
     ("delta", "activation", "mode"),
     [("shared", jax.nn.softplus, "scan"), ("multi", "tanh", "scan"), ("multi", jax.nn.softplus, "parallel")],
-    ids=str,
+    ids=["shared", "multi", "parallel"],
 )
 def test_gradients_are_finite_differences(delta, activation, mode):
     flat, unravel = jax.flatten_util.ravel_pytree((network(delta), inputs()))
