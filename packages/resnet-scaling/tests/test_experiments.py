@@ -36,7 +36,12 @@ SMALL = {
     "shuffle": (experiments.ShuffleConfig(depths=DEPTHS, seeds=2, epochs=2), 4, ["distinct"]),
     "limits": (
         experiments.LimitsConfig(
-            ode_depths=(16, 32, 64), sde_depths=(16, 64, 1024), sde_steps=1024, paths=10, relu_depths=(16, 64)
+            ode_depths=(16, 32, 64),
+            sde_depths=(16, 64, 1024),
+            sde_steps=1024,
+            rate_paths=10,
+            paths=10,
+            relu_depths=(16, 64),
         ),
         12,
         ["ode", "sde"],
