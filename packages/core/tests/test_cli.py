@@ -159,6 +159,6 @@ def test_data_that_cannot_be_had_is_one_line(data_site):
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "did you mean 'numbers'?" in done.stderr
     (folder / "numbers" / "numbers.csv").write_text("other")
-    done = offprint("data", "fetch", sites=[site])
+    done = offprint("data", "fetch", "numbers", sites=[site])
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert "is not the file that data set 'numbers' needs" in done.stderr

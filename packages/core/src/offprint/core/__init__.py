@@ -6,13 +6,14 @@ The parts are modules of their own, loaded on first use, so that importing this 
 - [`offprint.core.experiments`][]: experiments that check claims, their results and report;
 - [`offprint.core.data`][]: data sets with checksums, licences and citations;
 - [`offprint.core.plots`][]: one style for every figure;
-- [`offprint.core.metrics`][]: the metrics that several methods need.
+- [`offprint.core.metrics`][]: the metrics that several methods need;
+- [`offprint.core.program`][]: the shell around a method's own program.
 """
 
 import importlib
 from types import ModuleType
 
-__all__ = ["benchmark", "data", "experiments", "metrics", "plots", "train"]
+__all__ = ["benchmark", "data", "experiments", "metrics", "plots", "program", "train"]
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import io
 import os
-import re
 import signal
 import sys
 import traceback
@@ -102,6 +101,8 @@ def _configured(experiment: Experiment, program: str, options: argparse.Namespac
     """The config of the profile with the fields that flags change; None where only help was asked for."""
     import tyro
 
+    from offprint.core.program import tyro_message
+
     flags = [*options.flags, *(["--help"] if options.help else [])]
     default = experiment.config(options.profile)
     messages = io.StringIO()
@@ -117,17 +118,9 @@ def _configured(experiment: Experiment, program: str, options: argparse.Namespac
     except SystemExit as end:
         if not end.code:
             return None
-        raise UsageError(f"{_in_one_line(messages.getvalue())} (see {program} --help)") from None
+        raise UsageError(f"{tyro_message(messages.getvalue())} (see {program} --help)") from None
     except ValueError as error:  # raised by the config itself, which knows what it needs
         raise UsageError(f"{program}: {error}") from error
-
-
-def _in_one_line(box: str) -> str:
-    """What tyro says in a box: its first paragraph, and the flag that it thinks was meant."""
-    lines = [line.strip(" │") for line in box.splitlines() if not line.startswith(("╭", "╰"))]
-    first = next((number for number, line in enumerate(lines) if set(line) == {"─"}), len(lines))
-    meant = re.search(r"Perhaps you meant:?\s+(--\S+)", " ".join(lines[first:]))
-    return " ".join(lines[:first]) + (f"; did you mean {meant[1]}?" if meant else "")
 
 
 def _reproduce(options: argparse.Namespace) -> int:

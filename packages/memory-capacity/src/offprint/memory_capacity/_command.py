@@ -3,11 +3,8 @@
 JAX is switched to 64-bit numbers for this process, which is a program of its own.
 """
 
-import contextlib
-import io
 import sys
-import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,6 +13,8 @@ import numpy as np
 import tyro
 from rich.console import Console
 from rich.table import Table
+
+from offprint.core.program import UsageError, run_program
 
 ESTIMATORS = Literal["adjusted", "insample", "heldout", "official", "ridge"]
 METHODS = ("exact", "cascade", "fft", "determinant", "naive", "gramian", "arnoldi", "osm", "osm_plus")
@@ -26,10 +25,6 @@ MONTE_CARLO: tuple[Literal["official", "insample", "adjusted", "heldout"], ...] 
     "adjusted",
     "heldout",
 )
-
-
-class CommandError(Exception):
-    """Input that the program can't work with, said in a line."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +55,11 @@ class Reservoir:
         if self.matrix is not None:
             A = read_array(self.matrix)
             if A.ndim != 2 or A.shape[0] != A.shape[1]:
-                raise CommandError(f"{self.matrix} has shape {A.shape}; a square matrix (N, N) is needed")
+                raise UsageError(f"{self.matrix} has shape {A.shape}; a square matrix (N, N) is needed")
         elif self.law in reservoir.LAWS:
             A = reservoir.LAWS[self.law](for_matrix, self.neurons, rho=self.rho)
         else:
-            raise CommandError(f"unknown law {self.law!r}; there are {', '.join(reservoir.LAWS)}")
+            raise UsageError(f"unknown law {self.law!r}; there are {', '.join(reservoir.LAWS)}")
         if self.mask is None:
             return A, mask.normal(for_mask, A.shape[0])
         C = read_array(self.mask)
@@ -157,43 +152,23 @@ Command = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the program and returns its exit status: 0, or 2 for input that it can't work with."""
-    messages = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(messages):
-            command: Any = tyro.cli(
-                Command,  # type: ignore[arg-type]
-                args=None if arguments is None else list(arguments),
-                prog="offprint-memory-capacity",
-                description="Memory of recurrent networks: exact for linear ones, measured for others.",
-                config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes),
-            )
-    except SystemExit as end:
-        return 0 if not end.code else _complain(_in_one_line(messages.getvalue()))
-
-    import jax
-
-    jax.config.update("jax_enable_x64", True)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        try:
-            _RUN[type(command)](command)
-        except (CommandError, ValueError, OSError) as error:
-            return _complain(str(error))
-    for text in dict.fromkeys(str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)):
-        sys.stderr.write(f"warning: {' '.join(text.split())}\n")
-    return 0
+    return run_program(
+        "offprint-memory-capacity",
+        "Memory of recurrent networks: exact for linear ones, measured for others.",
+        Command,
+        {kind: _with_64_bits(action) for kind, action in _RUN.items()},
+        arguments,
+    )
 
 
-def _complain(message: str) -> int:
-    sys.stderr.write(f"offprint-memory-capacity: {' '.join(message.split())}\n")
-    return 2
+def _with_64_bits(action: Callable[[Any], None]) -> Callable[[Any], None]:
+    def run(command: Any) -> None:
+        import jax
 
+        jax.config.update("jax_enable_x64", True)
+        action(command)
 
-def _in_one_line(box: str) -> str:
-    """What tyro says in a box: its first paragraph."""
-    lines = [line.strip(" │") for line in box.splitlines() if not line.startswith(("╭", "╰"))]
-    end = next((number for number, line in enumerate(lines) if line and set(line) == {"─"}), len(lines))
-    return " ".join(lines[:end]) + " (see offprint-memory-capacity --help)"
+    return run
 
 
 def _curve(command: Curve) -> None:
@@ -204,9 +179,9 @@ def _curve(command: Curve) -> None:
     methods = [name.strip() for name in command.methods.split(",") if name.strip()]
     for name in methods:
         if name not in METHODS:
-            raise CommandError(f"unknown method {name!r}; there are {', '.join(METHODS)}")
+            raise UsageError(f"unknown method {name!r}; there are {', '.join(METHODS)}")
     if not methods:
-        raise CommandError(f"no method is named; there are {', '.join(METHODS)}")
+        raise UsageError(f"no method is named; there are {', '.join(METHODS)}")
     A, C = command.reservoir.arrays()
     n_lags = 2 * A.shape[0] if command.lags is None else command.lags
     key = jax.random.key(command.reservoir.seed)
@@ -341,15 +316,15 @@ def read_array(path: Path) -> np.ndarray:
         if path.suffix == ".npz":
             arrays = load_npz(path)
             if len(arrays) != 1:
-                raise CommandError(f"{path} holds {len(arrays)} arrays ({', '.join(arrays)}); one is needed")
+                raise UsageError(f"{path} holds {len(arrays)} arrays ({', '.join(arrays)}); one is needed")
             return next(iter(arrays.values()))
         if path.suffix == ".csv":
             return np.loadtxt(path, delimiter=",", ndmin=2)
     except FileNotFoundError:
-        raise CommandError(f"{path} is not there") from None
+        raise UsageError(f"{path} is not there") from None
     except (DataError, ValueError, EOFError) as error:
-        raise CommandError(f"{path} cannot be read: {error}") from None
-    raise CommandError(f"{path} has an unknown format; .npy, .npz or .csv is needed")
+        raise UsageError(f"{path} cannot be read: {error}") from None
+    raise UsageError(f"{path} has an unknown format; .npy, .npz or .csv is needed")
 
 
 def _read_samples(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -358,12 +333,12 @@ def _read_samples(path: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
         arrays = load_npz(path)
     except FileNotFoundError:
-        raise CommandError(f"{path} is not there") from None
+        raise UsageError(f"{path} is not there") from None
     except DataError as error:
-        raise CommandError(str(error)) from None
+        raise UsageError(str(error)) from None
     missing = [name for name in ("states", "inputs") if name not in arrays]
     if missing:
-        raise CommandError(f"{path} has no array {' or '.join(missing)}; it has {', '.join(arrays) or 'none'}")
+        raise UsageError(f"{path} has no array {' or '.join(missing)}; it has {', '.join(arrays) or 'none'}")
     return arrays["states"], arrays["inputs"]
 
 
@@ -372,7 +347,7 @@ def _degrees(text: str) -> list[tuple[int, int]]:
         pairs = [tuple(map(int, pair.split(":"))) for pair in text.split(",")]
         return [(degree, delay) for degree, delay in pairs]
     except ValueError:
-        raise CommandError(f"--degrees {text!r} is not a list of DEGREE:LARGEST_DELAY such as 1:20,2:10") from None
+        raise UsageError(f"--degrees {text!r} is not a list of DEGREE:LARGEST_DELAY such as 1:20,2:10") from None
 
 
 def _print_columns(columns: dict[str, np.ndarray], rows: int, title: str) -> None:
@@ -402,7 +377,7 @@ def _write(path: Path | None, columns: dict[str, np.ndarray]) -> None:
         lines = [",".join(columns), *(",".join(str(cell) for cell in row) for row in zip(*columns.values()))]
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     else:
-        raise CommandError(f"--out {path} has an unknown format; .csv or .npz is needed")
+        raise UsageError(f"--out {path} has an unknown format; .csv or .npz is needed")
 
 
 def _plot(path: Path | None, columns: dict[str, np.ndarray], label: str) -> None:

@@ -1,9 +1,6 @@
 """The program `offprint-mgrn`: networks that are fitted to your own sequences, used, compared and looked into."""
 
-import contextlib
-import io
 import sys
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +9,9 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import tyro
 
+from offprint.core.program import UsageError, run_program
 from offprint.mgrn._command_files import (
     Cell,
-    CommandError,
     Samples,
     check_writable,
     print_table,
@@ -175,51 +172,20 @@ Command = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the program and returns its exit status: 0, 1 for a failure, 2 for input that it can't work with."""
-    messages = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(messages):
-            command: Any = tyro.cli(
-                Command,  # type: ignore[arg-type]
-                args=None if arguments is None else list(arguments),
-                prog=PROGRAM,
-                description="Memory-gated recurrent networks for your own sequences.",
-                config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes),
-            )
-    except SystemExit as end:
-        return 0 if not end.code else _complain(_in_one_line(messages.getvalue()), 2)
-
-    from offprint.core.data import DataError
-    from offprint.core.train import NonFiniteError
-
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        try:
-            _RUN[type(command)](command)
-        except (CommandError, DataError, ValueError, FileNotFoundError, FileExistsError) as error:
-            return _complain(str(error), 2)
-        except (NonFiniteError, OSError) as error:
-            return _complain(str(error), 1)
-    for text in dict.fromkeys(str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)):
-        sys.stderr.write(f"warning: {' '.join(text.split())}\n")
-    return 0
-
-
-def _complain(message: str, status: int) -> int:
-    sys.stderr.write(f"{PROGRAM}: {' '.join(message.split())}\n")
-    return status
-
-
-def _in_one_line(box: str) -> str:
-    """What tyro says in a box: its first paragraph."""
-    lines = [line.strip(" │") for line in box.splitlines() if not line.startswith(("╭", "╰"))]
-    end = next((number for number, line in enumerate(lines) if line and set(line) == {"─"}), len(lines))
-    return " ".join(lines[:end]) + f" (see {PROGRAM} --help)"
+    return run_program(
+        PROGRAM,
+        "Memory-gated recurrent networks for your own sequences.",
+        Command,
+        _RUN,
+        arguments,
+        failures=(FloatingPointError,),
+    )
 
 
 def _fit(command: Fit) -> None:
     settings = command.settings
     if command.out is not None and command.out.exists() and not command.overwrite:
-        raise CommandError(f"{command.out} is there already; choose another folder, or add --overwrite")
+        raise UsageError(f"{command.out} is there already; choose another folder, or add --overwrite")
     train, test = read_parts(command.data, settings.holdout, settings.seed, settings.nan)
     estimator = settings.estimator(model=command.model).fit(train.X, train.y, lengths=train.lengths)
     rows: list[dict[str, Cell]] = [
@@ -273,7 +239,7 @@ def _compare(command: Compare) -> None:
     check_writable(command.plot, IMAGES)
     models, settings = [name.strip() for name in command.models.split(",")], command.settings
     if command.seeds < 1:
-        raise CommandError(f"--seeds must be at least 1, got {command.seeds}")
+        raise UsageError(f"--seeds must be at least 1, got {command.seeds}")
     train, test = read_parts(command.data, settings.holdout, settings.seed, settings.nan)
     groups = read_groups(settings.groups)
     groups = [1] * train.X.shape[-1] if groups == "auto" else groups
@@ -313,7 +279,7 @@ def _budget(command: Budget) -> None:
     groups = read_groups(command.groups)
     if groups == "auto":
         if command.features is None:
-            raise CommandError("--groups auto needs --features, the number of columns")
+            raise UsageError("--groups auto needs --features, the number of columns")
         groups = [1] * command.features
     rows: list[dict[str, Cell]] = []
     for name in ("mgrn", "lstm", "gru", "channelwise"):

@@ -11,13 +11,10 @@ from rich.console import Console
 from rich.table import Table
 
 from offprint.core.data import DataError, load_npz
+from offprint.core.program import UsageError
 from offprint.mgrn.data import SequenceData, TimeSeries, load_uea, read_ts
 
 Cell = str | int | float
-
-
-class CommandError(Exception):
-    """Input that the program can't work with, said in a line."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +42,10 @@ def read_parts(path: Path, holdout: float, seed: int, nan_policy: Literal["raise
         return _both(load_uea(path, nan_policy=nan_policy))
     samples = read_samples(path)
     if samples.y is None:
-        raise CommandError(f"{path} has no targets y; training needs them")
+        raise UsageError(f"{path} has no targets y; training needs them")
     count, held = len(samples.X), round(holdout * len(samples.X))
     if not 0 < held < count:
-        raise CommandError(f"--holdout {holdout:g} of {count} sequences leaves the training or the test part empty")
+        raise UsageError(f"--holdout {holdout:g} of {count} sequences leaves the training or the test part empty")
     order = np.random.default_rng(seed).permutation(count)
     return samples.rows(np.sort(order[held:])), samples.rows(np.sort(order[:held]))
 
@@ -60,11 +57,11 @@ def read_samples(path: Path, part: Literal["all", "train", "test"] = "all") -> S
         if "X" in arrays:
             return _checked(path, Samples(arrays["X"], arrays.get("lengths"), arrays.get("y")))
         if "X_train" not in arrays:
-            raise CommandError(f"{path} has neither X nor X_train; it has {', '.join(arrays) or 'no arrays'}")
+            raise UsageError(f"{path} has neither X nor X_train; it has {', '.join(arrays) or 'no arrays'}")
     elif path.suffix == ".ts" and (part == "all" or not path.name.endswith(("_TRAIN.ts", "_TEST.ts"))):
         return _of_series(read_ts(path))
     elif not path.is_dir() and path.suffix != ".ts":
-        raise CommandError(f"{path} has an unknown format; .npz, .ts or a folder with such files is needed")
+        raise UsageError(f"{path} has an unknown format; .npz, .ts or a folder with such files is needed")
     train, test = _both(load_uea(path))
     if part != "all":
         return train if part == "train" else test
@@ -87,14 +84,14 @@ def read_groups(text: str) -> Any:
         return tuple(int(part) for part in text.split(","))
     path = Path(text)
     if not path.is_file():
-        raise CommandError(f"--groups {text!r} is neither auto, nor sizes such as 8,8, nor a file")
+        raise UsageError(f"--groups {text!r} is neither auto, nor sizes such as 8,8, nor a file")
     content = path.read_text(encoding="utf-8")
     try:
         if path.suffix == ".json":
             return json.loads(content)
         return [[int(part) for part in line.replace(",", " ").split()] for line in content.splitlines() if line.strip()]
     except ValueError as error:
-        raise CommandError(f"{path} holds no groups: {error}") from None
+        raise UsageError(f"{path} holds no groups: {error}") from None
 
 
 def print_table(title: str, rows: list[dict[str, Cell]]) -> None:
@@ -114,9 +111,9 @@ def check_writable(path: Path | None, suffixes: tuple[str, ...]) -> None:
     if path is None:
         return
     if path.suffix not in suffixes:
-        raise CommandError(f"{path} has an unknown format; {' or '.join(suffixes)} is needed")
+        raise UsageError(f"{path} has an unknown format; {' or '.join(suffixes)} is needed")
     if not path.absolute().parent.is_dir():
-        raise CommandError(f"the folder of {path} is not there")
+        raise UsageError(f"the folder of {path} is not there")
 
 
 def write_columns(path: Path, columns: dict[str, np.ndarray]) -> None:
@@ -130,17 +127,17 @@ def write_columns(path: Path, columns: dict[str, np.ndarray]) -> None:
 
 def _load(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
-        raise CommandError(f"{path} is not there")
+        raise UsageError(f"{path} is not there")
     try:
         return load_npz(path)
     except DataError as error:
-        raise CommandError(str(error)) from None
+        raise UsageError(str(error)) from None
 
 
 def _checked(path: Path, samples: Samples) -> Samples:
     for name, array in (("y", samples.y), ("lengths", samples.lengths)):
         if array is not None and np.shape(array)[:1] != samples.X.shape[:1]:
-            raise CommandError(f"{path}: X has shape {samples.X.shape}, but {name} {np.shape(array)}")
+            raise UsageError(f"{path}: X has shape {samples.X.shape}, but {name} {np.shape(array)}")
     return samples
 
 

@@ -1,7 +1,5 @@
 """The program `offprint-resnet-scaling`: depth sweeps, checkpoints, limits and the phase diagram from the shell."""
 
-import contextlib
-import io
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -14,14 +12,13 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from offprint.core.data import DataError
+from offprint.core.program import UsageError, run_program
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from offprint.resnet_scaling._classify import ScalingReport
-
-
-class CommandError(Exception):
-    """Input that the program can't work with, said in a line."""
 
 
 @dataclass(frozen=True)
@@ -130,43 +127,14 @@ Command = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the program and returns its exit status: 0; 1 where data is missing; 2 for input that it can't work with."""
-    messages = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(messages):
-            command: Any = tyro.cli(
-                Command,  # type: ignore[arg-type]
-                args=None if arguments is None else list(arguments),
-                prog="offprint-resnet-scaling",
-                description="How trained weights of deep residual networks scale with depth.",
-                config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes),
-            )
-    except SystemExit as end:
-        return 0 if not end.code else _complain(_in_one_line(messages.getvalue()), 2)
-    from offprint.core.data import DataError
-
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        try:
-            _RUN[type(command)](command)
-        except (CommandError, ValueError, OSError) as error:
-            return _complain(str(error), 2)
-        except DataError as error:
-            return _complain(str(error), 1)
-    for text in dict.fromkeys(str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)):
-        sys.stderr.write(f"warning: {' '.join(text.split())}\n")
-    return 0
-
-
-def _complain(message: str, status: int) -> int:
-    sys.stderr.write(f"offprint-resnet-scaling: {' '.join(message.split())}\n")
-    return status
-
-
-def _in_one_line(box: str) -> str:
-    """What tyro says in a box: its first paragraph."""
-    lines = [line.strip(" │") for line in box.splitlines() if not line.startswith(("╭", "╰"))]
-    end = next((number for number, line in enumerate(lines) if line and set(line) == {"─"}), len(lines))
-    return " ".join(lines[:end]) + " (see offprint-resnet-scaling --help)"
+    return run_program(
+        "offprint-resnet-scaling",
+        "How trained weights of deep residual networks scale with depth.",
+        Command,
+        _RUN,
+        arguments,
+        failures=(DataError,),
+    )
 
 
 def _sweep(command: Sweep) -> None:
@@ -175,7 +143,7 @@ def _sweep(command: Sweep) -> None:
     from offprint.resnet_scaling import SweepConfig, classify_scaling, data, train_sweep
 
     if command.out is not None and command.out.suffix != ".csv":
-        raise CommandError(f"--out {command.out} has an unknown format; .csv is needed")
+        raise UsageError(f"--out {command.out} has an unknown format; .csv is needed")
     config = SweepConfig(
         delta=command.delta,
         init="xavier-depth",
@@ -189,7 +157,7 @@ def _sweep(command: Sweep) -> None:
     )
     depths = data.depth_grid(command.min_depth, command.max_depth, command.base)
     if len(depths) < 4:
-        raise CommandError(f"the depths are {', '.join(map(str, depths))}; at least 4 are needed to classify")
+        raise UsageError(f"the depths are {', '.join(map(str, depths))}; at least 4 are needed to classify")
     if command.data == "ode":
         examples = data.synthetic_ode(jax.random.key(0), command.samples)
     else:
@@ -232,7 +200,7 @@ def _analyze(command: Analyze) -> None:
     from offprint.resnet_scaling import analyze
 
     if not command.checkpoints:
-        raise CommandError("no checkpoint is named")
+        raise UsageError("no checkpoint is named")
     several = len(command.checkpoints) > 1
     source: Any = dict(enumerate(command.checkpoints)) if several else command.checkpoints[0]
     try:
@@ -244,7 +212,7 @@ def _analyze(command: Analyze) -> None:
             norm=command.norm,
         )
     except DataError as error:
-        raise CommandError(str(error)) from None
+        raise UsageError(str(error)) from None
     rows = [
         {
             "group": name,
@@ -274,7 +242,7 @@ def _limit(command: Limit) -> None:
     from offprint.resnet_scaling import limits, weights
 
     if command.max_depth < 128:
-        raise CommandError(f"--max-depth {command.max_depth}: at least 128 is needed, for three depths from 32 on")
+        raise UsageError(f"--max-depth {command.max_depth}: at least 128 is needed, for three depths from 32 on")
     key_A, key_b, key_x, key_noise = jax.random.split(jax.random.key(command.seed), 4)
     d = command.dim
     A_bar, b_bar = weights.smooth(key_A, 256, (d, d)), weights.smooth(key_b, 256, (d,))
@@ -336,7 +304,7 @@ def _numbers(name: str, text: str) -> list[float]:
     try:
         return [float(part) for part in text.split(",")]
     except ValueError:
-        raise CommandError(f"--{name} {text!r} is not a list of numbers separated by commas") from None
+        raise UsageError(f"--{name} {text!r} is not a list of numbers separated by commas") from None
 
 
 def _print_report(report: "ScalingReport", title: str = "slopes of log statistic on log L") -> None:
