@@ -168,7 +168,7 @@ def bench(session: nox.Session, package: str) -> None:
 def reproduce(session: nox.Session) -> None:
     """Run the experiments of every package, or of those named, and write the report."""
     _, given = split(session)
-    defaults = {"--profile": "quick", "--out": "results"}
+    defaults = {"--profile": "quick", "--out": "results", "--jobs": "2"}
     stated = {argument.partition("=")[0] for argument in given}
     options = [part for flag, value in defaults.items() if flag not in stated for part in (flag, value)]
     session.install(*editable(*PACKAGES))
