@@ -150,7 +150,9 @@ Command = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the program and returns its exit status: 0, or 2 for input that it can't work with."""
-    return run_program("offprint-moex", "Moment exchange: data augmentation in feature space.", Command, _RUN, arguments)
+    return run_program(
+        "offprint-moex", "Moment exchange: data augmentation in feature space.", Command, _RUN, arguments
+    )
 
 
 def _train(command: Train) -> None:
