@@ -155,6 +155,15 @@ def test_jit_and_vmap_equal_plain():
         np.testing.assert_allclose(mapped[k], moment_exchange(stack[k], orders[k], "gn2"), rtol=0, atol=1e-12)
 
 
+def test_a_known_permutation_in_a_traced_function():
+    """Its values are looked at, though everything else is abstract."""
+    order, wrong = jnp.asarray(CYCLE), jnp.asarray(CYCLE + 1)
+    exchanged = jax.jit(lambda x: moment_exchange(x, order))(X)
+    np.testing.assert_allclose(exchanged, moment_exchange(X, CYCLE), rtol=0, atol=1e-12)
+    with pytest.raises(ValueError, match="swap_index reaches from 1 to 5"):
+        jax.jit(lambda x: moment_exchange(x, wrong))(X)
+
+
 def test_evaluation_and_batch_norm_pass_through():
     assert same_bits(moment_exchange(X, CYCLE, deterministic=True), X)
     with pytest.warns(UserWarning, match="'bn' has the same moments for every sample"):

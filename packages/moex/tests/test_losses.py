@@ -65,6 +65,13 @@ def test_two_steps_have_the_three_terms_of_the_paper(golden):
     np.testing.assert_allclose(second, expected, atol=1e-12)
 
 
+def test_known_labels_in_a_traced_function():
+    labels = jnp.array([1, 0])
+    np.testing.assert_array_equal(jax.jit(lambda: soft_targets(labels, 3))(), [[0, 1, 0], [1, 0, 0]])
+    with pytest.raises(ValueError, match="labels reach from 0 to 1, but num_classes=1"):
+        jax.jit(lambda: soft_targets(labels, 1))()
+
+
 def test_smoothing_and_soft_labels():
     smooth = soft_targets(np.array([1, 0]), 4, smoothing=0.2)
     np.testing.assert_allclose(smooth, [[0.05, 0.85, 0.05, 0.05], [0.85, 0.05, 0.05, 0.05]], rtol=1e-12)
