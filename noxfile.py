@@ -23,11 +23,6 @@ PYTHONS = ["3.11", "3.12", "3.13"]
 PACKAGES = sorted(
     (path.parent.name for path in ROOT.glob("packages/*/pyproject.toml")), key=lambda name: (name != "core", name)
 )
-# Most of the time of tests and experiments is compilation: what one of them compiled, the others need not.
-COMPILED = {
-    "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".nox" / "compiled"),
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
-}
 AFTER_DASHES = sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
 MISNAMED = AFTER_DASHES and not AFTER_DASHES[0].startswith("-")
 # A name that is no package is reported by `split`, by one session instead of all.
@@ -71,7 +66,7 @@ def run_tests(session: nox.Session, package: str, *install: str) -> None:
     hook = f"--jaxtyping-packages={module_of(package)},beartype.beartype"
     session.run(
         *("pytest", "-q", "-n", "auto", "--dist", "loadfile", hook, f"packages/{package}/tests", *options),
-        env={"OPENBLAS_NUM_THREADS": "1"} | COMPILED,  # the workers have the cores
+        env={"OPENBLAS_NUM_THREADS": "1"},  # the workers have the cores
     )
 
 
@@ -177,7 +172,7 @@ def reproduce(session: nox.Session) -> None:
     stated = {argument.partition("=")[0] for argument in given}
     options = [part for flag, value in defaults.items() if flag not in stated for part in (flag, value)]
     session.install(*editable(*PACKAGES))
-    session.run("offprint", "reproduce", *session.posargs, *options, env=COMPILED)
+    session.run("offprint", "reproduce", *session.posargs, *options)
 
 
 @nox.session
