@@ -1,5 +1,6 @@
 """The layers that the networks share, with the conventions of the recipes' PyTorch code, channels last."""
 
+import abc
 from collections.abc import Callable
 
 import jax
@@ -130,3 +131,25 @@ def stem_updates(double: bool, plan: MixPlan | None) -> int | Int[Array, ""]:
 def exchange(moex: MoEx | None, h: Array, plan: MixPlan | None) -> Array:
     """h after moment exchange, where the network has one."""
     return h if moex is None else moex(h, plan)
+
+
+class Classifier(nnx.Module):
+    """A network of images in two parts, between which moments are exchanged."""
+
+    moex: MoEx | None
+
+    @abc.abstractmethod
+    def stem(
+        self, x: Float[Array, "batch height width channels"], plan: MixPlan | None = None
+    ) -> Float[Array, "batch rows columns features"]:
+        """The features whose moments are exchanged; `plan` for stems whose statistics depend on it."""
+
+    @abc.abstractmethod
+    def rest(self, h: Float[Array, "batch rows columns features"]) -> Float[Array, "batch classes"]:
+        """Logits from what `stem` returns."""
+
+    def __call__(
+        self, x: Float[Array, "batch height width channels"], plan: MixPlan | None = None
+    ) -> Float[Array, "batch classes"]:
+        """Logits of images (B, H, W, C); moments are exchanged by `plan` in train mode."""
+        return self.rest(exchange(self.moex, self.stem(x, plan), plan))

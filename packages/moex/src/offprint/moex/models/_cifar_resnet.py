@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from offprint.moex._module import MoEx
 from offprint.moex._plan import MixPlan
-from offprint.moex.models._blocks import BatchNorm, convolution, exchange, global_mean, linear, stem_updates, widen
+from offprint.moex.models._blocks import BatchNorm, Classifier, convolution, global_mean, linear, stem_updates, widen
 
 Shortcut = Literal["pad", "conv"]
 
@@ -37,7 +37,7 @@ class BasicBlock(nnx.Module):
         return nnx.relu(h + widen(x[:, :: self.stride, :: self.stride], self.outputs))
 
 
-class CifarResNet(nnx.Module):
+class CifarResNet(Classifier):
     """ResNet-(6n+2): a 3x3 convolution, three stages of n basic blocks with strides 1, 2, 2, global mean, linear.
 
     Moments are exchanged after the first convolution and its batch normalisation, before the ReLU, as in the official
@@ -102,9 +102,3 @@ class CifarResNet(nnx.Module):
         for block in self.blocks:
             h = block(h)
         return self.fc(global_mean(h))
-
-    def __call__(
-        self, x: Float[Array, "batch height width channels"], plan: MixPlan | None = None
-    ) -> Float[Array, "batch classes"]:
-        """Logits of images (B, H, W, C); moments are exchanged by `plan` in train mode."""
-        return self.rest(exchange(self.moex, self.stem(x, plan), plan))

@@ -12,9 +12,9 @@ from offprint.moex._module import MoEx
 from offprint.moex._plan import MixPlan
 from offprint.moex.models._blocks import (
     BatchNorm,
+    Classifier,
     average_pool,
     convolution,
-    exchange,
     global_mean,
     linear,
     max_pool_3x3,
@@ -47,7 +47,7 @@ class Transition(nnx.Module):
         return average_pool(self.conv(nnx.relu(self.bn(x))))
 
 
-class DenseNet(nnx.Module):
+class DenseNet(Classifier):
     """DenseNet-BC with any number of dense blocks.
 
     `DenseNet.cifar(100, 12, 10)` is DenseNet-BC-100 (k = 12); `DenseNet((6, 12, 64, 48), 32, 1000, stem="imagenet")`
@@ -127,9 +127,3 @@ class DenseNet(nnx.Module):
         for layer in self.layers:
             h = layer(h)
         return self.fc(global_mean(nnx.relu(self.bn_final(h))))
-
-    def __call__(
-        self, x: Float[Array, "batch height width channels"], plan: MixPlan | None = None
-    ) -> Float[Array, "batch classes"]:
-        """Logits of images (B, H, W, C); moments are exchanged by `plan` in train mode."""
-        return self.rest(exchange(self.moex, self.stem(x), plan))

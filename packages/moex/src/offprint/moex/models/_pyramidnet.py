@@ -8,10 +8,10 @@ from offprint.moex._module import MoEx
 from offprint.moex._plan import MixPlan
 from offprint.moex.models._blocks import (
     BatchNorm,
+    Classifier,
     Number,
     average_pool,
     convolution,
-    exchange,
     global_mean,
     linear,
     stem_updates,
@@ -42,7 +42,7 @@ class PyramidBlock(nnx.Module):
         return h + widen(shortcut, h.shape[-1])
 
 
-class PyramidNet(nnx.Module):
+class PyramidNet(Classifier):
     """PyramidNet-depth (alpha): a 3x3 convolution, three stages of (depth - 2) / 9 bottlenecks, BN, ReLU, mean, linear.
 
     The width of a bottleneck is 16 + alpha b / (3n) for the b-th of 3n, rounded; its output has four times as many
@@ -102,9 +102,3 @@ class PyramidNet(nnx.Module):
         for block in self.blocks:
             h = block(h)
         return self.fc(global_mean(nnx.relu(self.bn_final(h))))
-
-    def __call__(
-        self, x: Float[Array, "batch height width channels"], plan: MixPlan | None = None
-    ) -> Float[Array, "batch classes"]:
-        """Logits of images (B, H, W, C); moments are exchanged by `plan` in train mode."""
-        return self.rest(exchange(self.moex, self.stem(x, plan), plan))

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from offprint.moex._module import MoEx
 from offprint.moex._plan import MixPlan
-from offprint.moex.models._blocks import BatchNorm, convolution, exchange, global_mean, linear, max_pool_3x3
+from offprint.moex.models._blocks import BatchNorm, Classifier, convolution, global_mean, linear, max_pool_3x3
 
 Position = Literal["stem", "C2", "C3", "C4", "C5"]
 POSITIONS: tuple[Position, ...] = ("stem", "C2", "C3", "C4", "C5")
@@ -46,7 +46,7 @@ class ResidualBlock(nnx.Module):
         return nnx.relu(h + self.project_bn(self.project(x)))
 
 
-class ResNet(nnx.Module):
+class ResNet(Classifier):
     """7x7 convolution at stride 2, BN, ReLU, 3x3 max-pool, four stages of residual blocks (C2..C5), mean, linear.
 
     Args:
@@ -107,12 +107,6 @@ class ResNet(nnx.Module):
         for block in self.blocks[self.blocks_before :]:
             h = block(h)
         return self.fc(global_mean(h))
-
-    def __call__(
-        self, x: Float[Array, "batch height width channels"], plan: MixPlan | None = None
-    ) -> Float[Array, "batch classes"]:
-        """Logits of images (B, H, W, C); moments are exchanged by `plan` in train mode."""
-        return self.rest(exchange(self.moex, self.stem(x), plan))
 
 
 def resnet18(

@@ -6,7 +6,7 @@ from jaxtyping import Array, Float
 
 from offprint.moex._module import MoEx
 from offprint.moex._plan import MixPlan
-from offprint.moex.models._blocks import BatchNorm, Number, convolution, exchange, global_mean, linear
+from offprint.moex.models._blocks import BatchNorm, Classifier, Number, convolution, global_mean, linear
 
 
 class WideBlock(nnx.Module):
@@ -30,7 +30,7 @@ class WideBlock(nnx.Module):
         return h + (x if self.project is None else self.project(active))
 
 
-class WideResNet(nnx.Module):
+class WideResNet(Classifier):
     """WRN-depth-width: a 3x3 convolution, three stages of (depth - 4) / 6 pre-activated blocks, BN, ReLU, mean, linear.
 
     Moments are exchanged after the first convolution.
@@ -87,9 +87,3 @@ class WideResNet(nnx.Module):
         for block in self.blocks:
             h = block(h)
         return self.fc(global_mean(nnx.relu(self.bn_final(h))))
-
-    def __call__(
-        self, x: Float[Array, "batch height width channels"], plan: MixPlan | None = None
-    ) -> Float[Array, "batch classes"]:
-        """Logits of images (B, H, W, C); moments are exchanged by `plan` in train mode."""
-        return self.rest(exchange(self.moex, self.stem(x), plan))
