@@ -50,6 +50,11 @@ def test_training_curves():
     assert not figure.legends[0].get_window_extent().overlaps(left.get_window_extent())
 
 
+def test_a_curve_of_one_point_is_seen():
+    (ax,) = drawn(plots.training_curves({"error": {"off": [(np.array([5]), np.array([0.1]))]}}))
+    assert ax.lines[0].get_marker() == "o"
+
+
 def test_mixing_grid():
     (ax,) = drawn(plots.mixing_grid({"error": np.array([[1.0, 2.0], [3.0, 4.0]])}, [0.5, 0.9], [0.25, 1.0]))
     assert sorted(text.get_text() for text in ax.texts) == ["1", "2", "3", "4"]
@@ -57,6 +62,7 @@ def test_mixing_grid():
 
 
 def test_bars():
-    left, right = drawn(plots.bars({"error": {"off": [1.0, 3.0], "MoEx": 1.5}, "nll": {"off": [0.1]}}))
+    left, right = drawn(plots.bars({"error": {"off": [1.0, 3.0], "MoEx": 1.5}, "nll": {"MoEx": [0.1]}}))
     assert [patch.get_height() for patch in left.patches] == [2.0, 1.5]
     assert len(right.patches) == 1
+    assert right.patches[0].get_facecolor() == left.patches[1].get_facecolor() != left.patches[0].get_facecolor()

@@ -77,7 +77,9 @@ def training_curves(panels: Mapping[str, Mapping[str, Sequence[Curve]]]) -> Figu
         for number, (way, seeds) in enumerate(ways.items()):
             for seed, (steps, values) in enumerate(seeds):
                 label = way if seed == 0 else None
-                ax.plot(np.asarray(steps), np.asarray(values), color=COLORS[number % len(COLORS)], label=label)
+                mark = "o" if np.size(steps) == 1 else ""  # a line through one point is not seen
+                color = COLORS[number % len(COLORS)]
+                ax.plot(np.asarray(steps), np.asarray(values), marker=mark, color=color, label=label)
         ax.set(xlabel="step", ylabel=quantity)
     _legend(figure, np.atleast_1d(axes).flat[0])
     return figure
@@ -110,14 +112,17 @@ def mixing_grid(
 def bars(panels: Mapping[str, Mapping[str, ArrayLike | Sequence[Number]]]) -> Figure:
     """A panel for each quantity, a bar for each way of training: the mean of its seeds, which are dots.
 
+    A way has the same colour in all panels.
+
     Args:
         panels: label of the vertical axis -> way of training -> one value or several.
     """
     figure, axes = new_figure(1, len(panels))
+    names = list(dict.fromkeys(way for ways in panels.values() for way in ways))
     for ax, (quantity, ways) in zip(np.atleast_1d(axes).flat, panels.items()):
-        for number, values in enumerate(ways.values()):
+        for number, (way, values) in enumerate(ways.items()):
             seeds = np.atleast_1d(np.asarray(values, float))
-            ax.bar(number, seeds.mean(), 0.7, color=COLORS[number % len(COLORS)], alpha=0.8)
+            ax.bar(number, seeds.mean(), 0.7, color=COLORS[names.index(way) % len(COLORS)], alpha=0.8)
             ax.plot(np.full(seeds.size, number), seeds, "o", color="k", markersize=3)
         ax.set_xticks(range(len(ways)), list(ways), rotation=20, ha="right")
         ax.set_ylabel(quantity)

@@ -22,7 +22,7 @@ def compare(
     seeds: int,
     run: Run | None = None,
     *,
-    evaluations: int = 1,
+    evaluations: int = 5,
     checkpoints: Path | None = None,
     mesh: Any = None,
 ) -> Outcomes:
