@@ -82,13 +82,18 @@ def reduced(config: ReducedConfig, run: Run) -> Iterator[Claim]:
         here=ratios(moex, off, "nll"),
         rule=at_most(0.8),
     )
+    points = error_points(moex, off)
+    # The reference's rule, for each seed, is for its size. With a quarter of the images the same seed differs by more
+    # than a point between processors, so that the mean is judged.
+    full = config.train >= 2000
     yield Claim(
-        f"test error with MoEx minus that without, in points, each seed (sampling error {noise:.1f})",
+        f"test error with MoEx minus that without, in points, {'each seed' if full else 'mean of the seeds'} "
+        f"({', '.join(f'{value:.1f}' for value in points)}; sampling error {noise:.1f})",
         paper="0.5, 0.7 (the script): within noise; the gains of Table 1 need its scale",
-        here=error_points(moex, off),
+        here=points if full else np.mean(points),
         rule=between(-3, 3),
     )
-    if config.train >= 2000:  # the reference's rule is for its size
+    if full:
         yield Claim(
             "probability of the donor's label on exchanged test pairs, over that without MoEx, each seed",
             paper="1.40, 1.43 (the script)",
