@@ -9,7 +9,7 @@ import pytest
 import tyro
 
 from offprint.core.data import DataError
-from offprint.core.program import UsageError, run_program, tyro_message
+from offprint.core.program import UsageError, check_output, print_table, run_program, tyro_message, write_rows
 
 
 @dataclass(frozen=True)
@@ -92,3 +92,28 @@ def test_help_is_status_0(capsys):
 def test_the_flag_that_was_meant_is_named():
     box = "╭─ Error ─╮\n│ Unrecognized options: --frist │\n│ ───── │\n│ Perhaps you meant: │\n│ --first INT │\n╰──╯"
     assert tyro_message(box) == "Unrecognized options: --frist; did you mean --first?"
+
+
+def test_a_table_names_its_columns_and_shortens_fractions(capsys):
+    print_table("two [rows]", [{"name": "a", "value": 1.23456}, {"name": "[b]", "value": 2}])
+    printed = capsys.readouterr().out
+    assert printed.startswith("two [rows]\n")
+    assert all(text in printed for text in ("name", "value", "1.235", "[b]"))
+    assert "1.23456" not in printed
+    print_table("none", [])
+    assert capsys.readouterr().out == "none\n"
+
+
+def test_rows_as_csv_have_the_columns_of_all_of_them(tmp_path):
+    write_rows(None, [{"a": 1}])
+    write_rows(tmp_path / "rows.csv", ({"a": 1, "b": "x,y"}, {"a": 2, "c": 0.5}))
+    assert (tmp_path / "rows.csv").read_text() == 'a,b,c\n1,"x,y",\n2,,0.5\n'
+
+
+def test_an_output_file_is_refused_before_any_work(tmp_path):
+    check_output(None, (".csv",))
+    check_output(tmp_path / "rows.csv", (".csv", ".npz"))
+    with pytest.raises(UsageError, match=r"rows.txt has an unknown format; .csv or .npz is needed"):
+        check_output(tmp_path / "rows.txt", (".csv", ".npz"))
+    with pytest.raises(UsageError, match=r"the folder of .* is not there"):
+        check_output(tmp_path / "none" / "rows.csv", (".csv",))

@@ -28,7 +28,7 @@ def test_train_on_ones_own_images(folder, capsys):
     assert "donor's label" in printed.out
     assert printed.err == ""
     lines = (folder / "history.csv").read_text().splitlines()
-    assert lines[0] == '"step","loss","train_error","error","nll"'
+    assert lines[0] == "step,loss,train_error,error,nll"
     assert [line.split(",")[0] for line in lines[1:]] == ["2", "4"]
     assert (folder / "run.png").stat().st_size > 5000
     assert main(command) == 0  # goes on from the end of the run before
@@ -39,7 +39,7 @@ def test_compare(folder, capsys):
     assert main(["compare", *QUICK, "--seeds", "1", "--norm", "in", "--out", "table.csv", "--plot", "runs.png"]) == 0
     assert "resnet8 on digits" in capsys.readouterr().out
     rows = [line.split(",") for line in (folder / "table.csv").read_text().splitlines()]
-    assert [row[0] for row in rows] == ['"way"', "off", "MoEx", "label smoothing"]
+    assert [row[0] for row in rows] == ["way", "off", "MoEx", "label smoothing"]
     assert (folder / "runs.png").stat().st_size > 5000
 
 
@@ -60,7 +60,7 @@ BAD = {
     "probability": (["train", "--p", "1.5"], "p=1.5"),
     "too many images": (["train", "--train", "99999"], "99999 training images of digits; there are 1000"),
     "epochs": (["train", "--epochs", "0"], "--epochs 0: at least 1 is needed"),
-    "output format": (["train", "--out", "x.txt"], "--out x.txt has an unknown format; .csv is needed"),
+    "output format": (["train", "--out", "x.txt"], "x.txt has an unknown format; .csv is needed"),
     "grey images": (["plot"], "set ddof=0 or take another norm"),
     "too many to draw": (["plot", "--count", "0"], "--count 0: 1 to 797 images are needed"),
 }

@@ -8,22 +8,19 @@ from typing import Any
 import jax
 import numpy as np
 
-from offprint.core.program import UsageError
+from offprint.core.program import UsageError, check_output, print_table, write_rows
 from offprint.core.train import Checkpoint
 from offprint.gaug._command_convert import read_tables
 from offprint.gaug._command_files import (
     IMAGES,
     Cell,
-    check_suffix,
     fingerprint,
     history_of,
     open_run,
-    print_table,
     read_data,
     same_data,
     save_seed,
     start_run,
-    write_rows,
 )
 from offprint.gaug._command_training import TITLES, Stopped, check_flags, flags_of, plan_of, train
 from offprint.gaug._config import GAugMConfig
@@ -72,8 +69,8 @@ def fit(command: Any) -> None:
 
 def modify(command: Any) -> None:
     """Change a graph once by the scores of an edge predictor."""
-    check_suffix(command.out, (".npz",))
-    check_suffix(command.edges, (".csv",))
+    check_output(command.out, (".npz",))
+    check_output(command.edges, (".csv",))
     given = read_data(command.data, command.scale)
     cfg = GAugMConfig(
         0, 0, command.score, command.autoencoder == "vgae", command.draw, command.edge_epochs, command.edge_lr
@@ -95,8 +92,8 @@ def modify(command: Any) -> None:
 
 def compare(command: Any) -> None:
     """Several methods with the same classifier, data and seeds."""
-    check_suffix(command.out, (".csv",))
-    check_suffix(command.plot, IMAGES)
+    check_output(command.out, (".csv",))
+    check_output(command.plot, IMAGES)
     _check_seeds(command)
     methods = [name.strip() for name in command.methods.split(",")]
     if unknown := [name for name in methods if name not in TITLES]:
@@ -130,7 +127,7 @@ def compare(command: Any) -> None:
 
 def tune_settings(command: Any) -> None:
     """Search for settings by the validation score."""
-    check_suffix(command.out, (".csv",))
+    check_output(command.out, (".csv",))
     check_flags([command.method], command.settings)
     plan = plan_of(command.method, command.classifier, command.settings, command.paper_config)
     given = read_data(command.data, command.scale)
@@ -154,7 +151,7 @@ def tune_settings(command: Any) -> None:
 
 def plot(command: Any) -> None:
     """Figures of a run."""
-    check_suffix(command.out, IMAGES)
+    check_output(command.out, IMAGES)
     out = command.out or command.run / f"{command.what}.png"
     config, seeds = open_run(command.run)
     title = TITLES[config["plan"]["method"]]
@@ -180,7 +177,7 @@ def plot(command: Any) -> None:
 
 def convert(command: Any) -> None:
     """One archive of tables or arrays."""
-    check_suffix(command.out, (".npz",))
+    check_output(command.out, (".npz",))
     given = read_tables(command)
     save_npz(command.out, given)
     print_table(_described(given), [])

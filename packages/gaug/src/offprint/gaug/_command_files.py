@@ -1,17 +1,13 @@
 """What the program `offprint-gaug` reads and writes: data sets, run folders, tables."""
 
-import csv
 import json
-import sys
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
 from offprint.core.data import load_npz as read_archive
 from offprint.core.program import UsageError
@@ -143,39 +139,3 @@ def open_run(folder: Path) -> tuple[dict[str, Any], dict[int, dict[str, np.ndarr
 def history_of(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The history in the arrays of a seed."""
     return {name.removeprefix("history/"): values for name, values in arrays.items() if name.startswith("history/")}
-
-
-def check_suffix(path: Path | None, suffixes: tuple[str, ...]) -> None:
-    """Refuse a file of an unknown format, or one to be written in a folder that is not there, before any work."""
-    if path is None:
-        return
-    if path.suffix not in suffixes:
-        raise UsageError(f"{path} has an unknown format; {' or '.join(suffixes)} is needed")
-    if not path.absolute().parent.is_dir():
-        raise UsageError(f"the folder of {path} is not there")
-
-
-def print_table(title: str, rows: list[dict[str, Cell]]) -> None:
-    """A table on standard output, one row for each dictionary."""
-    table = Table()
-    for column in rows[0] if rows else ():
-        table.add_column(column, justify="left" if isinstance(rows[0][column], str) else "right")
-    for row in rows:
-        table.add_row(*(f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row.values()))
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    if title:
-        console.print(title, highlight=False, markup=False, soft_wrap=True)
-    if rows:
-        console.print(table)
-
-
-def write_rows(path: Path | None, rows: Iterable[dict[str, Any]]) -> None:
-    """Rows as .csv; columns are those of all rows, in the order in which they first occur."""
-    if path is None:
-        return
-    rows = list(rows)
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)

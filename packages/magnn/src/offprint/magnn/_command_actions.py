@@ -7,22 +7,19 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from offprint.core.program import UsageError
+from offprint.core.program import UsageError, check_output, print_table, write_rows
 from offprint.magnn._command_files import (
     Cell,
     Run,
-    check_suffix,
     ids_of_the_log,
     open_run,
     parse_ids,
     parse_ks,
-    print_table,
     read_data,
     read_log,
     split_of,
     start_run,
     write_config,
-    write_rows,
 )
 from offprint.magnn._command_training import (
     TITLES,
@@ -52,7 +49,7 @@ SHOWN = 20
 
 def prepare_log(command: Any) -> None:
     """Sequences of a log."""
-    check_suffix(command.out, (".npz",))
+    check_output(command.out, (".npz",))
     log = read_log(command.log, command.delimiter, {n: getattr(command, n) for n in ("user", "item", "time", "rating")})
     options = ("min_rating", "min_user", "min_item", "iterative", "dedup", "preset", "min_length", "strict")
     sequences = prepare(log, **{name: getattr(command, name) for name in options}, rating_scale=command.rating_scale)
@@ -68,7 +65,7 @@ def prepare_log(command: Any) -> None:
 
 def train(command: Any) -> None:
     """One model in a run folder."""
-    check_suffix(command.plot, IMAGES)
+    check_output(command.plot, IMAGES)
     settings, name = dataclasses.asdict(command.settings), command.model
     train_config(settings)  # its errors come before the folder is made
     sequences = read_data(command.data)
@@ -91,8 +88,8 @@ def train(command: Any) -> None:
 
 def evaluate_run(command: Any) -> None:
     """Metrics of a run, and those of popularity."""
-    check_suffix(command.out, (".csv",))
-    check_suffix(command.per_user, (".csv",))
+    check_output(command.out, (".csv",))
+    check_output(command.per_user, (".csv",))
     ks, run = parse_ks(command.ks), open_run(command.run)
     split, selected = run.split(), run.config["settings"]["protocol"] == "select"
     if command.part == "val" and not selected:
@@ -116,7 +113,7 @@ def evaluate_run(command: Any) -> None:
 
 def recommend_items(command: Any) -> None:
     """Lists for some users, everybody, or somebody new."""
-    check_suffix(command.out, (".csv",))
+    check_output(command.out, (".csv",))
     if command.history is not None and command.user:
         raise UsageError("--user ranks for users of the log, --history for somebody new; give one of them")
     if command.history is None and not command.user and command.out is None:
@@ -140,8 +137,8 @@ def recommend_items(command: Any) -> None:
 
 def compare(command: Any) -> None:
     """Several models on one split."""
-    check_suffix(command.out, (".csv",))
-    check_suffix(command.plot, IMAGES)
+    check_output(command.out, (".csv",))
+    check_output(command.plot, IMAGES)
     names, ks = [name.strip() for name in command.models.split(",")], parse_ks(command.ks)
     if unknown := [name for name in names if name not in TITLES]:
         raise UsageError(f"--models: {unknown[0]!r} is unknown; there are {', '.join(TITLES)}")
@@ -177,8 +174,8 @@ def compare(command: Any) -> None:
 
 def explain(command: Any) -> None:
     """The terms of a list's scores, and the inner weights."""
-    check_suffix(command.out, (".csv",))
-    check_suffix(command.plot, IMAGES)
+    check_output(command.out, (".csv",))
+    check_output(command.plot, IMAGES)
     if (command.user is None) == (command.history is None):
         raise UsageError("whose list? Give either --user ID or --history 3,5,9")
     run = open_run(command.run)
@@ -210,7 +207,7 @@ def explain(command: Any) -> None:
 
 def export(command: Any) -> None:
     """Vectors of a run, from all that is known."""
-    check_suffix(command.out, (".npz",))
+    check_output(command.out, (".npz",))
     run = open_run(command.run)
     vectors = export_vectors(run.model, run.sequences, command.out)
     shapes: list[dict[str, Cell]] = [

@@ -1,8 +1,6 @@
 """What the program `offprint-magnn` reads and writes: logs, sequences, run folders, tables."""
 
-import csv
 import json
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,10 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
-from offprint.core.program import UsageError
+from offprint.core.program import UsageError, check_output
 from offprint.magnn import data
 from offprint.magnn._log import InteractionLog
 from offprint.magnn._prepare import prepare
@@ -51,7 +47,7 @@ class Run:
 
 def read_log(path: Path, delimiter: str, columns: dict[str, str]) -> InteractionLog:
     """A .csv table or an .npz archive."""
-    check_suffix(path, (".csv", ".tsv", ".txt", ".npz"))
+    check_output(path, (".csv", ".tsv", ".txt", ".npz"))
     if not path.is_file():
         raise UsageError(f"{path} is not there")
     if path.suffix == ".npz":
@@ -155,39 +151,3 @@ def parse_ks(text: str) -> tuple[int, ...]:
     if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
         raise UsageError(f"--ks {text}: whole numbers from 1 on are needed, such as 5,10,20")
     return tuple(sorted({int(part) for part in parts}))
-
-
-def check_suffix(path: Path | None, suffixes: tuple[str, ...]) -> None:
-    """Refuse a file of an unknown format, or one to be written in a folder that is not there, before any work."""
-    if path is None:
-        return
-    if path.suffix not in suffixes:
-        raise UsageError(f"{path} has an unknown format; {' or '.join(suffixes)} is needed")
-    if not path.absolute().parent.is_dir():
-        raise UsageError(f"the folder of {path} is not there")
-
-
-def print_table(title: str, rows: list[dict[str, Cell]]) -> None:
-    """A table on standard output, one row for each dictionary."""
-    table = Table()
-    for column in rows[0] if rows else ():
-        table.add_column(column, justify="left" if isinstance(rows[0][column], str) else "right")
-    for row in rows:
-        table.add_row(*(f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row.values()))
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    if title:
-        console.print(title, highlight=False, markup=False)
-    if rows:
-        console.print(table)
-
-
-def write_rows(path: Path | None, rows: Iterable[dict[str, Any]]) -> None:
-    """Rows as .csv; columns are those of all rows, in the order in which they first occur."""
-    if path is None:
-        return
-    rows = list(rows)
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)

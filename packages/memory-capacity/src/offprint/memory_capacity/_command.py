@@ -11,10 +11,8 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import tyro
-from rich.console import Console
-from rich.table import Table
 
-from offprint.core.program import UsageError, run_program
+from offprint.core.program import UsageError, print_table, run_program
 
 ESTIMATORS = Literal["adjusted", "insample", "heldout", "official", "ridge"]
 METHODS = ("exact", "cascade", "fft", "determinant", "naive", "gramian", "arnoldi", "osm", "osm_plus")
@@ -192,7 +190,7 @@ def _curve(command: Curve) -> None:
         {"method": name, "total": float(curve.total), "beyond": float(curve.tail), "rank": int(curve.rank)}
         for name, curve in curves.items()
     ]
-    _print_table(f"over all lags, and beyond lag {n_lags - 1}", totals)
+    print_table(f"over all lags, and beyond lag {n_lags - 1}", totals, digits=6)
     _write(command.out, columns)
     _plot(command.plot, columns, "MC")
 
@@ -228,7 +226,7 @@ def _empirical(command: Empirical) -> None:
         "floor of a lag": float(curve.floor),
         "threshold": float(curve.threshold),
     }
-    _print_table("over the significant lags", [summary])
+    print_table("over the significant lags", [summary], digits=6)
     _write(command.out, columns)
     _plot(command.plot, {name: columns[name] for name in ("lag", command.estimator)}, "measured MC")
 
@@ -260,7 +258,7 @@ def _ipc(command: Ipc) -> None:
             "capacity": float(result.total),
         }
     )
-    _print_table(f"information processing capacity, rank {int(result.rank)}, {result.n_samples} samples", rows)
+    print_table(f"information processing capacity, rank {int(result.rank)}, {result.n_samples} samples", rows, digits=6)
     factors = range(result.powers.shape[1])
     _write(
         command.out,
@@ -299,7 +297,7 @@ def _compare(command: Compare) -> None:
     for name in MONTE_CARLO:
         curve = empirical_memory_curve(X, z[washout:], n_lags, estimator=name, null=None, check=False)
         add(f"Monte Carlo, {name}", curve.values)
-    _print_table(f"sum over lags 0..{n_lags - 1}, N = {neurons}, {samples} samples where simulated", rows)
+    print_table(f"sum over lags 0..{n_lags - 1}, N = {neurons}, {samples} samples where simulated", rows, digits=6)
     _write(command.out, {key: np.asarray([row[key] for row in rows]) for key in rows[0]})
 
 
@@ -353,19 +351,7 @@ def _degrees(text: str) -> list[tuple[int, int]]:
 def _print_columns(columns: dict[str, np.ndarray], rows: int, title: str) -> None:
     count = len(columns["lag"])
     shown: Any = np.unique(np.linspace(0, count - 1, min(max(rows, 2), count)).astype(int)) if count else []
-    _print_table(title, [{name: column[i].item() for name, column in columns.items()} for i in shown])
-
-
-def _print_table(title: str, rows: list[dict[str, Any]]) -> None:
-    table = Table()
-    for column in rows[0] if rows else ():
-        table.add_column(column, justify="left" if isinstance(rows[0][column], str) else "right")
-    for row in rows:
-        table.add_row(*(f"{value:.6g}" if isinstance(value, float) else str(value) for value in row.values()))
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    if title:
-        console.print(title, highlight=False)
-    console.print(table)
+    print_table(title, [{name: column[i].item() for name, column in columns.items()} for i in shown], digits=6)
 
 
 def _write(path: Path | None, columns: dict[str, np.ndarray]) -> None:

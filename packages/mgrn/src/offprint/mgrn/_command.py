@@ -9,12 +9,10 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import tyro
 
-from offprint.core.program import UsageError, run_program
+from offprint.core.program import UsageError, check_output, print_table, run_program
 from offprint.mgrn._command_files import (
     Cell,
     Samples,
-    check_writable,
-    print_table,
     read_groups,
     read_parts,
     read_samples,
@@ -210,7 +208,7 @@ def _draw_fit(folder: Path, estimator: Any, test: Samples) -> None:
 
 
 def _predict(command: Predict) -> None:
-    check_writable(command.out, TABLES)
+    check_output(command.out, TABLES)
     estimator, samples = _load(command.network), read_samples(command.data, command.part)
     predicted = estimator.predict(samples.X, lengths=samples.lengths)
     table = predicted.reshape(len(predicted), -1)
@@ -235,8 +233,8 @@ def _compare(command: Compare) -> None:
     from offprint.mgrn import plots
     from offprint.mgrn._budget import count_parameters, match_parameters
 
-    check_writable(command.out, TABLES)
-    check_writable(command.plot, IMAGES)
+    check_output(command.out, TABLES)
+    check_output(command.plot, IMAGES)
     models, settings = [name.strip() for name in command.models.split(",")], command.settings
     if command.seeds < 1:
         raise UsageError(f"--seeds must be at least 1, got {command.seeds}")
@@ -299,8 +297,8 @@ def _budget(command: Budget) -> None:
 def _gates(command: Gates) -> None:
     from offprint.mgrn import plots
 
-    check_writable(command.out, TABLES)
-    check_writable(command.plot, IMAGES)
+    check_output(command.out, TABLES)
+    check_output(command.plot, IMAGES)
     estimator, samples = _load(command.network), read_samples(command.data, command.part)
     gates = estimator.update_gates(samples.X, lengths=samples.lengths)
     marginal, joint = np.asarray(gates.marginal), np.asarray(gates.joint)

@@ -1,14 +1,11 @@
 """What the program `offprint-mgrn` reads and writes: data sets, groups, tables."""
 
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
 from offprint.core.data import DataError, load_npz
 from offprint.core.program import UsageError
@@ -92,28 +89,6 @@ def read_groups(text: str) -> Any:
         return [[int(part) for part in line.replace(",", " ").split()] for line in content.splitlines() if line.strip()]
     except ValueError as error:
         raise UsageError(f"{path} holds no groups: {error}") from None
-
-
-def print_table(title: str, rows: list[dict[str, Cell]]) -> None:
-    """A table on standard output, one row for each dictionary."""
-    table = Table()
-    for column in rows[0] if rows else ():
-        table.add_column(column, justify="left" if isinstance(rows[0][column], str) else "right")
-    for row in rows:
-        table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values()))
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    console.print(title, highlight=False)
-    console.print(table)
-
-
-def check_writable(path: Path | None, suffixes: tuple[str, ...]) -> None:
-    """Refuse an output file of an unknown format, or in a folder that is not there, before any work is done."""
-    if path is None:
-        return
-    if path.suffix not in suffixes:
-        raise UsageError(f"{path} has an unknown format; {' or '.join(suffixes)} is needed")
-    if not path.absolute().parent.is_dir():
-        raise UsageError(f"the folder of {path} is not there")
 
 
 def write_columns(path: Path, columns: dict[str, np.ndarray]) -> None:

@@ -8,10 +8,8 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import tyro
-from rich.console import Console
-from rich.table import Table
 
-from offprint.core.program import UsageError, run_program
+from offprint.core.program import UsageError, check_output, print_table, run_program, write_rows
 
 
 @dataclass(frozen=True)
@@ -158,7 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _train(command: Train) -> None:
     import jax
 
-    _check_suffix(command.out, ".csv")
+    check_output(command.out, (".csv",))
     mixing = command.mix.mixing()
     images, training = command.task.training()
     outcome = training.run(
@@ -169,7 +167,7 @@ def _train(command: Train) -> None:
         checkpoint=command.checkpoint,
     )
     rows = [row for row in outcome.result.history if "error" in row]
-    _print_table(
+    print_table(
         f"{command.task.arch} on {images.name}",
         [
             {
@@ -181,8 +179,8 @@ def _train(command: Train) -> None:
             for row in rows
         ],
     )
-    _print_table("", [_summary("last epoch", outcome)])
-    _write(command.out, outcome.result.history)
+    print_table("", [_summary("last epoch", outcome)])
+    write_rows(command.out, outcome.result.history)
     _draw(command.plot, {"run": [outcome]})
 
 
@@ -190,7 +188,7 @@ def _compare(command: Compare) -> None:
     from offprint.moex import Mixing
     from offprint.moex.experiments._compare import compare
 
-    _check_suffix(command.out, ".csv")
+    check_output(command.out, (".csv",))
     mixing = command.mix.mixing()
     images, training = command.task.training()
     smooth = max(mixing.smoothing, mixing.p * (1 - mixing.lam))
@@ -207,8 +205,8 @@ def _compare(command: Compare) -> None:
         for way, outcomes in found.items()
         for seed, outcome in enumerate(outcomes)
     ]
-    _print_table(f"{command.task.arch} on {images.name}, λ = {mixing.lam:g}, p = {mixing.p:g}", rows)
-    _write(command.out, rows)
+    print_table(f"{command.task.arch} on {images.name}, λ = {mixing.lam:g}, p = {mixing.p:g}", rows)
+    write_rows(command.out, rows)
     _draw(command.plot, found)
 
 
@@ -267,32 +265,6 @@ def _summary(name: str, outcome: Any) -> dict[str, Any]:
         "donor's label": outcome.exposure,
         "training loss": outcome.train_loss,
     }
-
-
-def _print_table(title: str, rows: list[dict[str, Any]]) -> None:
-    table = Table()
-    for column, value in rows[0].items():
-        table.add_column(column, justify="left" if isinstance(value, str) else "right")
-    for row in rows:
-        table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values()))
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    if title:
-        console.print(title, highlight=False)
-    console.print(table)
-
-
-def _check_suffix(path: Path | None, suffix: str) -> None:
-    if path is not None and path.suffix != suffix:
-        raise UsageError(f"--out {path} has an unknown format; {suffix} is needed")
-
-
-def _write(path: Path | None, rows: list[dict[str, Any]]) -> None:
-    if path is None:
-        return
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    lines = [",".join(f'"{name}"' for name in columns)]
-    lines += [",".join(str(row.get(name, "")) for name in columns) for row in rows]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _draw(path: Path | None, outcomes: dict[str, Any]) -> None:
