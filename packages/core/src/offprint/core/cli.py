@@ -164,7 +164,8 @@ def _data(options: argparse.Namespace) -> int:
         own = data.local_folder()
         sys.stdout.write("".join(f"{folder}\n" for folder in (own, data.data_folder()) if folder is not None))
         return 0
-    every = [dataset for group in data.all_datasets().values() for dataset in group]
+    # methods that share a data set advertise the same one
+    every = list(dict.fromkeys(dataset for group in data.all_datasets().values() for dataset in group))
     if options.what == "list":
         width = max((len(dataset.name) for dataset in every), default=0)
         lines = [f"{dataset.name:{width}}  {dataset.description} ({dataset.licence})\n" for dataset in every]
