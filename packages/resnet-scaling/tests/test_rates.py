@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 
 from offprint.resnet_scaling import resnet_apply
+from offprint.resnet_scaling._forward import sigma_of
 from offprint.resnet_scaling._network import ResNetParams
 from offprint.resnet_scaling.limits import Increments, convergence_rate, neural_ode, sde, strong_convergence_rate
+from offprint.resnet_scaling.limits._rates import on_one_path
+from offprint.resnet_scaling.limits._sde import equation_of, noise_of
 
 X0 = np.array([0.7, -0.4])
 SCALES = {"scale_A": 0.6, "scale_b": 0.4}
@@ -81,8 +84,10 @@ def test_the_limit_of_the_study_is_sde():
     """With as many layers as steps and no curvature, network and limit differ by the cubic term of tanh alone."""
     x0 = np.broadcast_to(X0, (50, 2))
     settings = {"key": jax.random.key(2), "n_steps": 512, **SCALES}
-    linear = strong_convergence_rate(A_bar, b_bar, x0, [128, 256, 512], activation="identity", **settings)
-    assert linear.errors[-1] < 1e-12  # for σ = identity the network of 512 layers takes the Euler steps themselves
-    assert linear.errors[0] > 1e-3
+    equation, h0 = equation_of(A_bar, b_bar, x0, "identity", *SCALES.values(), None, True)
+    noise = noise_of(None, settings["key"], 512, h0)
+    outputs, limit = on_one_path(equation, sigma_of("identity"), h0, jnp.array([128, 512]), noise)
+    assert np.abs(outputs[1] - limit).max() < 1e-12  # for σ = identity 512 layers take the Euler steps themselves
+    assert np.abs(outputs[0] - limit).max() > 1e-3
     path = sde(A_bar, b_bar, x0, return_path=True, activation="identity", **settings)
     assert np.all(np.isfinite(path))

@@ -1,7 +1,6 @@
 """The data that the method is evaluated on: the synthetic process, MNIST reduced to 25 features, and CIFAR-10."""
 
 import math
-import tarfile
 from pathlib import Path
 
 import jax
@@ -10,7 +9,9 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped, UInt8
 
-from offprint.core.data import DataError, Dataset, File, load_npz
+from offprint.core.data import DataError, load_npz
+from offprint.core.data.images import CIFAR10, MNIST
+from offprint.core.data.images import cifar10 as cifar_images
 from offprint.resnet_scaling._shuffle import official_shuffle
 from offprint.resnet_scaling._train import TrainTest
 
@@ -29,39 +30,6 @@ __all__ = [
     "synthetic_ode",
 ]
 
-MNIST = Dataset(
-    name="mnist",
-    description="70 000 handwritten digits, 28 x 28 grey levels",
-    files=(
-        File(
-            "mnist.npz",
-            url="https://storage.googleapis.com/tensorflow/tf-keras-datasets/mnist.npz",
-            sha256="731c5ac602752760c8e48fbffcf8c3b850d9dc2a2aedcf2cc48468fc17b673d1",
-            # The same arrays, stored from the PNG files of a public repository.
-            accepts=("06af5dfe73b70e3bc1c36439982b18a8d76803db9b544f6fdf838a37fbb01b64",),
-        ),
-    ),
-    licence="CC BY-SA 3.0",
-    citation=(
-        "Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, Gradient-based learning applied to document recognition, "
-        "Proceedings of the IEEE 86(11), 1998"
-    ),
-    url="http://yann.lecun.com/exdb/mnist",
-)
-CIFAR10 = Dataset(
-    name="cifar10",
-    description="60 000 colour images, 32 x 32, of 10 classes",
-    files=(
-        File(
-            "cifar-10-binary.tar.gz",
-            url="https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
-            sha256="c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
-        ),
-    ),
-    licence="none stated by the authors",
-    citation="A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009",
-    url="https://www.cs.toronto.edu/~kriz/cifar.html",
-)
 DATASETS = (MNIST, CIFAR10)
 
 CIFAR_MEAN = (0.4914, 0.4822, 0.4465)
@@ -225,29 +193,8 @@ def cifar10(path: str | Path | None = None) -> TrainTest:
         arrays = _arrays(archive, names)
         x_train, y_train, x_test, y_test = (arrays[name] for name in names)
     else:
-        (x_train, y_train), (x_test, y_test) = _cifar_binary(archive)
+        _, x_train, y_train, x_test, y_test, _ = cifar_images(archive)
     return TrainTest(x_train, y_train.astype(np.int32), x_test, y_test.astype(np.int32))
-
-
-def _cifar_binary(archive: Path) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    """Training and test split of the binary release: records of a label and 3 x 32 x 32 bytes."""
-    batches: dict[str, np.ndarray] = {}
-    try:
-        with tarfile.open(archive, "r:gz") as tar:
-            for member in tar:
-                file = tar.extractfile(member) if member.name.endswith(".bin") else None
-                if file is not None:
-                    batches[Path(member.name).name] = np.frombuffer(file.read(), np.uint8).reshape(-1, 3073)
-    except (OSError, EOFError, tarfile.TarError, ValueError) as error:
-        raise DataError(f"{archive} cannot be read as the binary release of CIFAR-10: {error}") from error
-    train = [batches[name] for name in sorted(batches) if name.startswith("data_batch")]
-    if not train or "test_batch.bin" not in batches:
-        raise DataError(f"{archive} has no data_batch_*.bin and test_batch.bin: the binary release is needed")
-
-    def split(records: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), records[:, 0]
-
-    return split(np.concatenate(train)), split(batches["test_batch.bin"])
 
 
 def normalise_images(

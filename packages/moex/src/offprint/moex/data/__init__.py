@@ -1,5 +1,17 @@
 """The data that the method is evaluated on: published images, a subset, what is generated or comes along, one's own."""
 
+from offprint.core.data.images import (
+    CIFAR10,
+    CIFAR100,
+    MNIST,
+    ImageData,
+    cifar10,
+    cifar10_subset,
+    cifar100,
+    halve,
+    image_data,
+    mnist,
+)
 from offprint.moex.data._clouds import (
     SOLIDS,
     CloudData,
@@ -9,8 +21,9 @@ from offprint.moex.data._clouds import (
     sample_surface,
     solids,
 )
-from offprint.moex.data._images import ImageData, digits, halve, image_data, load_images
-from offprint.moex.data._published import CIFAR10, CIFAR100, DATASETS, MNIST, cifar10, cifar10_subset, cifar100, mnist
+from offprint.moex.data._images import digits, load_images
+
+DATASETS = (CIFAR10, CIFAR100, MNIST)
 
 __all__ = [
     "CIFAR10",
