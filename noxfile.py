@@ -6,6 +6,7 @@ some of them (`nox -s tests -- mgrn`); what else stands there goes to the progra
 
 import difflib
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -63,11 +64,35 @@ def run_tests(session: nox.Session, package: str, *install: str) -> None:
     """The package's tests, whole files side by side: most of their time is compilation, which uses one core."""
     _, options = split(session)
     session.install(*install, *editable(package), *group(package, "test"), "pytest-xdist>=3.6")
-    hook = f"--jaxtyping-packages={module_of(package)},beartype.beartype"
+    # With core, always: while a checked module is imported, the hook lends its bytecode cache to what that imports, so
+    # that core would be checked or not by what was tested before.
+    checked = ",".join(dict.fromkeys(["offprint.core", module_of(package)]))
+    hook = f"--jaxtyping-packages={checked},beartype.beartype"
     session.run(
         *("pytest", "-q", "-n", "auto", "--dist", "loadfile", hook, f"packages/{package}/tests", *options),
-        env={"OPENBLAS_NUM_THREADS": "1"},  # the workers have the cores
+        env={"OPENBLAS_NUM_THREADS": "1", **quick_compilation(session, package)},  # the workers have the cores
     )
+
+
+def quick_compilation(session: nox.Session, package: str) -> dict[str, str]:
+    """XLA's settings for tests, which compile for longer than they run.
+
+    Where the package's pyproject says `quick-compilation = true` in [tool.offprint], XLA optimises little, which takes
+    half of the time; results differ in rounding, so its tests must allow that. Flags that this XLA doesn't know would
+    end every program, so they are tried first.
+    """
+    settings = nox.project.load_toml(ROOT / "packages" / package / "pyproject.toml").get("tool", {})
+    flags = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_parallel_codegen_split_count=1"
+    if settings.get("offprint", {}).get("quick-compilation", False):
+        flags += (
+            " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+            " --xla_cpu_use_fusion_emitters=false"
+        )
+    python = Path(session.bin) / "python"
+    done = subprocess.run(
+        [python, "-c", "import jax; jax.numpy.zeros(1)"], env={**os.environ, "XLA_FLAGS": flags}, capture_output=True
+    )
+    return {"XLA_FLAGS": flags} if done.returncode == 0 else {}
 
 
 @nox.session
