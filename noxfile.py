@@ -32,6 +32,13 @@ CHOSEN = [name for name in PACKAGES if name in AFTER_DASHES] or (PACKAGES[:1] if
 WANTED = " ".join([*sys.argv, os.environ.get("NOXSESSION", "")])
 ASKED_PYTHONS = [version for version in PYTHONS if f"tests-{version}" in WANTED] or None
 
+# Sessions were chosen, so that it is not the whole check, which reproduces what the tests try at a reduced size.
+CHOOSING = ("-s", "-e", "--session", "-k", "--keyword", "-t", "--tag")
+SOME_SESSIONS = "NOXSESSION" in os.environ or any(word.startswith(CHOOSING) for word in sys.argv[1:])
+
+# The environments are made anew, and used by many programs, each of which would compile all that it imports.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 
 def module_of(package: str) -> str:
     return "offprint." + package.replace("-", "_")
@@ -67,9 +74,10 @@ def run_tests(session: nox.Session, package: str, *install: str) -> None:
     # With core, always: while a checked module is imported, the hook lends its bytecode cache to what that imports, so
     # that core would be checked or not by what was tested before.
     checked = ",".join(dict.fromkeys(["offprint.core", module_of(package)]))
+    left_out = () if SOME_SESSIONS else ("-m", "not in_quick")
     hook = f"--jaxtyping-packages={checked},beartype.beartype"
     session.run(
-        *("pytest", "-q", "-n", "auto", "--dist", "loadfile", hook, f"packages/{package}/tests", *options),
+        *("pytest", "-q", "-n", "auto", "--dist", "loadfile", hook, f"packages/{package}/tests", *left_out, *options),
         env={"OPENBLAS_NUM_THREADS": "1", **quick_compilation(session, package)},  # the workers have the cores
     )
 

@@ -71,6 +71,8 @@ SMALL = {
 }
 NOT_QUICK = ("dense",)
 
+NOT_QUICK = ("dense",)
+
 
 def by_name():
     return {value.name: value for value in vars(experiments).values() if isinstance(value, Experiment)}
@@ -80,7 +82,9 @@ def test_every_experiment_is_tried_here():
     assert set(by_name()) == set(SMALL)
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in NOT_QUICK else pytest.mark.in_quick) for name in SMALL]
+)
 def test_experiment(name, tmp_path):
     config, count, figures, always = SMALL[name]
     run = Run(tmp_path / "run")

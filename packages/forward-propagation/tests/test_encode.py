@@ -26,7 +26,10 @@ def test_the_authors_input_times_are_reproduced(golden, name, bias):
 
 
 @settings(max_examples=25, deadline=None)
-@given(x=arrays(np.float64, (6, 4), elements=st.floats(0, 1, allow_subnormal=False)), at=st.floats(0, 2))
+@given(
+    x=arrays(np.float64, (6, 4), elements=st.floats(0, 1, allow_subnormal=False)),
+    at=st.floats(0, 2, allow_subnormal=False),
+)
 def test_the_official_bias_goes_where_numpy_inserts_it(x, at):
     train = encode_latency(x, 0.0, 2.0, bias_time=at, bias="official")
     times = 2.0 * x

@@ -66,6 +66,8 @@ SMALL = {
     ),
 }
 
+NOT_QUICK = ("mnist",)
+
 
 def by_name():
     return {value.name: value for value in vars(experiments).values() if isinstance(value, Experiment)}
@@ -86,7 +88,9 @@ def test_every_experiment_is_tried_here():
 
 @pytest.mark.filterwarnings("ignore:in most of the samples")
 @pytest.mark.filterwarnings("ignore:no output neuron fires")
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in NOT_QUICK else pytest.mark.in_quick) for name in SMALL]
+)
 def test_experiment(name, tmp_path, digits):
     config, count, figures, always = SMALL[name]
     run = Run(tmp_path / "run")

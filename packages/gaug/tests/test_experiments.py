@@ -65,6 +65,7 @@ def test_every_experiment_is_tried_here():
 
 
 @pytest.mark.parametrize("name", SMALL)
+@pytest.mark.in_quick
 def test_experiment(name, tmp_path, small_data, monkeypatch):
     for dataset, data in small_data.items():
         monkeypatch.setitem(_runs._LOADERS, dataset, lambda data=data: data)

@@ -64,6 +64,7 @@ def films(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", SMALL)
+@pytest.mark.in_quick
 def test_experiment(name, tmp_path, films):
     config, count, figures, logged = SMALL[name]
     run = Run(tmp_path / "run")

@@ -104,6 +104,8 @@ SMALL = {
 }
 NOT_QUICK = ("cifar10-affine", "data-size", "validation-split", "feature-extractor")
 
+NOT_QUICK = ("cifar10-affine", "data-size", "feature-extractor", "rotmnist", "validation-split")
+
 
 def by_name():
     return {value.name: value for value in vars(experiments).values() if isinstance(value, Experiment)}
@@ -141,7 +143,9 @@ def images(tmp_path, monkeypatch):
         monkeypatch.setattr(module, "mnist", lambda: data.mnist(tmp_path / "digits.npz"))
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in NOT_QUICK else pytest.mark.in_quick) for name in SMALL]
+)
 @pytest.mark.filterwarnings("ignore:the learned rotation range")
 def test_experiment(name, tmp_path, images):
     config, count, figures, always = SMALL[name]

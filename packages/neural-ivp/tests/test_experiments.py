@@ -61,6 +61,7 @@ def test_every_experiment_is_tried_here():
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", SMALL)
+@pytest.mark.in_quick
 def test_experiment(name, tmp_path):
     config, count, figures = SMALL[name]
     run = Run(tmp_path / "run")

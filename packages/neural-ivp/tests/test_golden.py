@@ -75,7 +75,10 @@ def test_sketch_and_preconditioner(case):
 def test_iterations(case):
     g, found = case
     wanted = int(g["cg_iters_precond"])
-    assert abs(int(found["cg"][1].iterations) - wanted) <= max(3, 0.05 * wanted)
+    # With the points in another order, which changes rounding alone, wave3d takes 85 to 93 iterations (mu is 1e-7
+    # there); adv2d takes 49 to 51, wave2d always 16.
+    allowed = 0.12 if wanted > 60 else 0.05
+    assert abs(int(found["cg"][1].iterations) - wanted) <= max(3, allowed * wanted)
     assert int(found["plain"].iters) == pytest.approx(int(g["cg_iters_plain"]), rel=0.15)
     assert found["plain"].iters >= 8 * found["cg"][1].iterations
     assert found["cg"][1].converged

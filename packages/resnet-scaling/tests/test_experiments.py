@@ -96,6 +96,7 @@ def test_every_experiment_is_tried_here():
 
 @pytest.mark.filterwarnings("ignore")  # of networks that are too small to be anything
 @pytest.mark.parametrize("name", SMALL)
+@pytest.mark.in_quick
 def test_experiment_runs(name, tmp_path):
     config, count, figures = SMALL[name]
     run = Run(tmp_path / "run")

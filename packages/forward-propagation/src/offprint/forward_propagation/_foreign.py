@@ -60,14 +60,22 @@ def gradient_from_spikes(
     return adjoint_gradient(spikes_in, params, train, dL_dt, reset_coupling=reset_coupling, slope_floor=slope_floor)
 
 
-def _check_residuals(times_in: Array, times: Array, params: Parameters, tolerance: float) -> None:
+@jax.jit
+def _at_spikes(times_in: Array, times: Array, params: Parameters) -> tuple[Array, Array, Array]:
+    """Potential, its slope and the threshold at each spike, (n S,); where there is none, at 0."""
     network, _ = network_of(params, times.dtype)
-    real = np.isfinite(np.asarray(times))
     at = jnp.where(jnp.isfinite(times), times, 0).reshape(-1)
     neurons = np.repeat(np.arange(times.shape[0]), times.shape[1])
     v, slope = jax.jvp(lambda t: potential(t, times_in, times, network), (at,), (jnp.ones_like(at),))
-    theta = np.broadcast_to(np.asarray(network.rates.theta), times.shape[:1])[neurons]
-    v, slope = (np.asarray(x)[np.arange(at.size), neurons] for x in (v, slope))
+    spikes = np.arange(at.size)
+    return v[spikes, neurons], slope[spikes, neurons], jnp.broadcast_to(network.rates.theta, times.shape[:1])[neurons]
+
+
+def _check_residuals(times_in: Array, times: Array, params: Parameters, tolerance: float) -> None:
+    real = np.isfinite(np.asarray(times))
+    at = np.where(real, np.asarray(times), 0).reshape(-1)
+    neurons = np.repeat(np.arange(times.shape[0]), times.shape[1])
+    v, slope, theta = (np.asarray(x) for x in _at_spikes(times_in, times, params))
     residual = np.where(real.reshape(-1), np.abs(v - theta) / theta, 0)
     worst = int(np.argmax(residual))
     if not residual[worst] <= tolerance:

@@ -1,5 +1,8 @@
 """The Hebbian reading of the exact gradient: a presynaptic trace, seen at the postsynaptic spikes, times a factor."""
 
+import functools
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -45,11 +48,18 @@ def hebbian_terms(
     """
     times_in, times = as_times(spikes_in.times), as_times(spikes.times)
     check_fit(params, times_in, times)
+    return _terms(params, times_in, times, jnp.asarray(dL_dt, times.dtype), reset_coupling, float(slope_floor))
+
+
+@functools.partial(jax.jit, static_argnums=(4, 5))
+def _terms(
+    params: Parameters, times_in: Array, times: Array, loss_dt: Array, reset_coupling: bool, slope_floor: float
+) -> tuple[Float[Array, "n S"], Float[Array, "n_pre n S"]]:
     network, _ = network_of(params, times.dtype)
     system, _, _ = influence(
-        network, times_in, times, times.size, reset_coupling=reset_coupling, slope_floor=float(slope_floor)
+        network, times_in, times, times.size, reset_coupling=reset_coupling, slope_floor=slope_floor
     )
-    lambda_v = adjoint_states(system, times, jnp.asarray(dL_dt, times.dtype))[..., 0]
+    lambda_v = adjoint_states(system, times, loss_dt)[..., 0]
     after = jnp.pad((system.keep_v * lambda_v)[:, 1:], ((0, 0), (0, 1)))
     # λ_V falls at each spike, backwards, by (total derivative by its time) / V'
     c = jnp.where(jnp.isfinite(times), lambda_v - after, 0)

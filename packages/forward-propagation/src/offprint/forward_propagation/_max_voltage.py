@@ -54,17 +54,24 @@ def max_voltage(
     """
     if spikes_in.times.ndim != 2:
         raise ValueError(f"spikes of one sample (n_pre, S) are needed, got {spikes_in.times.shape}; use jax.vmap")
-    n_pre, per_source = spikes_in.times.shape
+    n_pre = len(spikes_in.times)
     check_weights(weights, n_pre)
     n_post = weights.shape[1]
     check_neuron(neuron, n_post)
     check_delays(delays, n_pre, n_post)
-    dtype = spikes_in.times.dtype
+    return _largest_of_each(spikes_in.times, weights, neuron.tau_syn, neuron.tau_mem, delays, t_max)
+
+
+@jax.jit
+def _largest_of_each(
+    times: Array, weights: Array, tau_syn: Given, tau_mem: Given, delays: Given, t_max: Given
+) -> Array:
+    (n_pre, per_source), n_post, dtype = times.shape, weights.shape[1], times.dtype
     delay = jnp.asarray(delays, dtype)
     delay = jnp.broadcast_to(delay[:, None] if delay.ndim == 1 else delay, (n_pre, n_post))
-    arrivals = (spikes_in.times[:, :, None] + delay[:, None, :]).reshape(-1, n_post)
+    arrivals = (times[:, :, None] + delay[:, None, :]).reshape(-1, n_post)
     feeds = jnp.repeat(jnp.asarray(weights, dtype), per_source, axis=0)
-    alpha, beta = (jnp.broadcast_to(1 / jnp.asarray(tau, dtype), n_post) for tau in (neuron.tau_syn, neuron.tau_mem))
+    alpha, beta = (jnp.broadcast_to(1 / jnp.asarray(tau, dtype), n_post) for tau in (tau_syn, tau_mem))
     one = jax.vmap(_largest, in_axes=(1, 1, 0, 0, None))
     return one(arrivals, feeds, alpha, beta, jnp.asarray(t_max, dtype))
 

@@ -36,7 +36,7 @@ def next_spike_time(v0: Real, i0: Real, neuron: LIF) -> Float[Array, "..."]:
         dtype = jnp.result_type(float)
     if dtype not in (jnp.float32, jnp.float64):
         raise TypeError(f"v0 and i0 must be float32 or float64, got {dtype}")
-    return _first_root(jnp.asarray(v0, dtype), jnp.asarray(i0, dtype), *rates(neuron, dtype))
+    return _first_root_compiled(jnp.asarray(v0, dtype), jnp.asarray(i0, dtype), *rates(neuron, dtype))
 
 
 @jax.custom_jvp
@@ -66,6 +66,9 @@ def _first_root_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
         residual -= theta_dot
     slope = at_least(i0 * decay(s, alpha) - beta * theta, beta * theta)
     return found_at, jnp.where(found, -residual / slope, 0)
+
+
+_first_root_compiled = jax.jit(_first_root)
 
 
 def at_least(slope: Float[Array, "..."], scale: Float[Array, "..."], floor: Array | float = 0.0) -> Float[Array, "..."]:
