@@ -32,7 +32,8 @@ CHOSEN = [name for name in PACKAGES if name in AFTER_DASHES] or (PACKAGES[:1] if
 WANTED = " ".join([*sys.argv, os.environ.get("NOXSESSION", "")])
 ASKED_PYTHONS = [version for version in PYTHONS if f"tests-{version}" in WANTED] or None
 
-# Sessions were chosen, so that it is not the whole check, which reproduces what the tests try at a reduced size.
+# Sessions were chosen, so that it is not the whole check, which tries each experiment once: long ones at a reduced
+# size, in the tests, and the others as the quick profile has them.
 CHOOSING = ("-s", "-e", "--session", "-k", "--keyword", "-t", "--tag")
 SOME_SESSIONS = "NOXSESSION" in os.environ or any(word.startswith(CHOOSING) for word in sys.argv[1:])
 
@@ -205,7 +206,7 @@ def reproduce(session: nox.Session) -> None:
     stated = {argument.partition("=")[0] for argument in given}
     options = [part for flag, value in defaults.items() if flag not in stated for part in (flag, value)]
     session.install(*editable(*PACKAGES))
-    session.run("offprint", "reproduce", *session.posargs, *options)
+    session.run("offprint", "reproduce", *session.posargs, *options, *(() if SOME_SESSIONS else ("--short",)))
 
 
 @nox.session

@@ -50,7 +50,7 @@ class Config:
 
 SOURCES = {
     "steady": '''
-@experiment("tenth", reproduces="Figure 10")
+@experiment("tenth", reproduces="Figure 10", long=True)
 def tenth(config: Config, run: Run) -> Iterator[Claim]:
     """The total is <the> number of neurons."""
     yield Claim("total & tail <b>bold</b>", paper="N", here=config.neurons, rule=equals(config.neurons))

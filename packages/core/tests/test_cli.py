@@ -117,6 +117,18 @@ def test_a_results_folder_that_cannot_be_written(sites, tmp_path, command):
     assert done.stderr.count("\n") == 1
 
 
+def test_a_short_reproduction_leaves_out_what_takes_long(sites, tmp_path):
+    done = offprint("reproduce", "steady", "--short", "--out", tmp_path / "out", sites=sites)
+    assert done.returncode == 0
+    assert "Both claims hold" in done.stdout
+    assert sorted(path.name for path in (tmp_path / "out" / "steady").iterdir() if path.is_dir()) == ["second"]
+    source = '@experiment("f", reproduces="", long=True)\ndef f(config: Config, run: Run): ...\n'
+    site = install(tmp_path / "site", "patient", source)
+    done = offprint("reproduce", "patient", "--short", "--out", tmp_path / "none", sites=[site])
+    assert done.returncode == 2
+    assert done.stderr == "offprint: all of these experiments are long; leave out --short\n"
+
+
 def test_a_method_that_cannot_be_read_fails_a_reproduction(tmp_path):
     site = install(tmp_path / "site", "doubtful", "def broken(:\n")
     done = offprint("reproduce", "doubtful", "--out", tmp_path / "out", sites=[site])

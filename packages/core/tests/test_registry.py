@@ -75,6 +75,7 @@ def test_loaded_experiments_agree_with_the_listing(installed):
     for listing in method.experiments:
         assert experiments[listing.name].summary == listing.summary
         assert experiments[listing.name].reproduces == listing.reproduces
+        assert experiments[listing.name].long == listing.long == (listing.name == "tenth")
     assert experiments["second"].config("quick").neurons == 4
     assert experiments["second"].config("paper").neurons == 40
     assert experiments["tenth"].config("paper") == experiments["tenth"].config("quick")
@@ -85,6 +86,10 @@ def test_loaded_experiments_agree_with_the_listing(installed):
     [
         ("@experiment(NAME, reproduces='Figure 1')\ndef f(config: Config, run): ...\n", "`name` must be a literal"),
         ("@experiment('f', reproduces=FIGURE)\ndef f(config: Config, run): ...\n", "`reproduces` must be a literal"),
+        (
+            "@experiment('f', reproduces='', long=LONG)\ndef f(config: Config, run): ...\n",
+            "`long` must be True or False",
+        ),
         ("def f(:\n", "invalid syntax"),
         ("@experiment('f', reproduces='')\ndef f(c: Config, run): ...\n" * 2, "two experiments have the same name: f"),
     ],

@@ -64,8 +64,9 @@ def test_every_experiment_is_tried_here():
     assert set(by_name()) == set(SMALL)
 
 
-@pytest.mark.parametrize("name", SMALL)
-@pytest.mark.in_quick
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if by_name()[name].long else pytest.mark.in_quick) for name in SMALL]
+)
 def test_experiment(name, tmp_path, small_data, monkeypatch):
     for dataset, data in small_data.items():
         monkeypatch.setitem(_runs._LOADERS, dataset, lambda data=data: data)

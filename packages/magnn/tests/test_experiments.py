@@ -63,8 +63,9 @@ def films(tmp_path, monkeypatch):
     monkeypatch.setenv("OFFPRINT_DATA", str(folder.parent))
 
 
-@pytest.mark.parametrize("name", SMALL)
-@pytest.mark.in_quick
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if by_name()[name].long else pytest.mark.in_quick) for name in SMALL]
+)
 def test_experiment(name, tmp_path, films):
     config, count, figures, logged = SMALL[name]
     run = Run(tmp_path / "run")

@@ -44,8 +44,6 @@ SMALL = {
     "table1": (experiments.Table1Config(networks=("wrn-28-10",)), 1, [], ["parameters of wrn-28-10"]),
 }
 
-NOT_QUICK = ("table1",)
-
 
 def by_name():
     return {value.name: value for value in vars(experiments).values() if isinstance(value, Experiment)}
@@ -72,7 +70,7 @@ def images(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if name in NOT_QUICK else pytest.mark.in_quick) for name in SMALL]
+    "name", [pytest.param(name, marks=[] if by_name()[name].long else pytest.mark.in_quick) for name in SMALL]
 )
 def test_experiment(name, tmp_path, images):
     config, count, figures, always = SMALL[name]

@@ -102,8 +102,6 @@ SMALL = {
         [],
     ),
 }
-NOT_QUICK = ("cifar10-affine", "data-size", "validation-split", "feature-extractor")
-
 NOT_QUICK = ("cifar10-affine", "data-size", "feature-extractor", "rotmnist", "validation-split")
 
 
@@ -144,7 +142,7 @@ def images(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if name in NOT_QUICK else pytest.mark.in_quick) for name in SMALL]
+    "name", [pytest.param(name, marks=[] if by_name()[name].long else pytest.mark.in_quick) for name in SMALL]
 )
 @pytest.mark.filterwarnings("ignore:the learned rotation range")
 def test_experiment(name, tmp_path, images):

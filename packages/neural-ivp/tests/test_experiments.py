@@ -60,8 +60,9 @@ def test_every_experiment_is_tried_here():
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", SMALL)
-@pytest.mark.in_quick
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if by_name()[name].long else pytest.mark.in_quick) for name in SMALL]
+)
 def test_experiment(name, tmp_path):
     config, count, figures = SMALL[name]
     run = Run(tmp_path / "run")

@@ -10,6 +10,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NoReturn
@@ -130,6 +131,10 @@ def _reproduce(options: argparse.Namespace) -> int:
     chosen = list({method.name: method for method in map(registry.find_method, names)}.values())
     if not chosen:
         raise UsageError("no method is installed; install one, for example: pip install offprint-memory-capacity")
+    if options.short:
+        chosen = [replace(method, experiments=tuple(e for e in method.experiments if not e.long)) for method in chosen]
+        if not any(method.experiments or method.problem for method in chosen):
+            raise UsageError("all of these experiments are long; leave out --short")
     screen = _display.console()
     count = sum(len(method.experiments) for method in chosen)
     with _display.watching(screen, count) as watch:
@@ -232,6 +237,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("-h", "--help", action="store_true", help="after METHOD/EXPERIMENT: its config fields as well")
     reproduce = command("reproduce", _reproduce, "run every experiment, check every claim, write a report", [results])
     reproduce.add_argument("methods", nargs="*", metavar="METHOD", help="default: all that are installed")
+    reproduce.add_argument("--short", action="store_true", help="leave out what takes more than a minute and a half")
     reproduce.add_argument("--jobs", type=_positive, default=1, metavar="N", help="methods side by side (default: 1)")
     report = command("report", _report, "write the HTML report of a results folder")
     report.add_argument("folder", type=Path, metavar="DIR", help="what --out named")

@@ -36,6 +36,8 @@ class Experiment:
         quick: the config of the quick profile (two CPU cores, about a minute at most, compilation included).
         paper: the config of the paper's own scale.
         x64: whether it runs with JAX's 64-bit types enabled.
+        long: whether its quick profile takes more than a minute and a half, or is none; `offprint reproduce --short`
+            leaves it out.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Experiment:
     quick: Any
     paper: Any
     x64: bool = False
+    long: bool = False
 
     def config(self, profile: Profile) -> Any:
         """The config of a profile."""
@@ -73,11 +76,11 @@ class Experiment:
 
 
 def experiment(
-    name: str, *, reproduces: str, quick: Any = None, paper: Any = None, x64: bool = False
+    name: str, *, reproduces: str, quick: Any = None, paper: Any = None, x64: bool = False, long: bool = False
 ) -> Callable[[Callable[[Any, Run], Iterable[Claim]]], Experiment]:
     """Registers a function `(config, run) -> Iterator[Claim]` as an experiment of the module it stands in.
 
-    `name` and `reproduces` are written as literal strings: `offprint list` reads them, and the first line of the
+    `name`, `reproduces` and `long` are written as literals: `offprint list` reads them, and the first line of the
     docstring, from the source file without importing it. The type of `config` is the function's annotation.
 
     Args:
@@ -86,6 +89,7 @@ def experiment(
         quick: the config of the quick profile; the config type's defaults where not given.
         paper: the config of the paper profile; that of the quick profile where not given.
         x64: run with JAX's 64-bit types enabled (`jax.enable_x64`).
+        long: say that its quick profile takes more than a minute and a half, or is none (it raises `Unavailable`).
 
     Raises:
         TypeError: where `config` is not annotated with a dataclass, or a profile is of another type.
@@ -101,7 +105,7 @@ def experiment(
                 raise TypeError(
                     f"experiment {name!r}: {profile} must be a {config_type.__name__}, got {type(config).__name__}"
                 )
-        return Experiment(name, reproduces, function, smaller, larger, x64)
+        return Experiment(name, reproduces, function, smaller, larger, x64, long)
 
     return register
 

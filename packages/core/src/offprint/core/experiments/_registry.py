@@ -19,11 +19,12 @@ GROUP = "offprint.experiments"
 
 @dataclass(frozen=True)
 class Listing:
-    """What the source says of an experiment: its name, what it reproduces, and a one-line summary."""
+    """What the source says of an experiment: name, what it reproduces, a one-line summary, and whether it is long."""
 
     name: str
     reproduces: str
     summary: str
+    long: bool = False
 
 
 @dataclass(frozen=True)
@@ -153,4 +154,7 @@ def _listing(path: Path, function: ast.FunctionDef, decorator: ast.Call) -> List
             raise ValueError(f"{path.name}, line {decorator.lineno}: `{argument}` must be a literal string")
         words.append(node.value)
     summary = (ast.get_docstring(function) or "").partition("\n")[0]
-    return Listing(words[0], words[1], summary)
+    long = given.get("long", ast.Constant(False))
+    if not (isinstance(long, ast.Constant) and isinstance(long.value, bool)):
+        raise ValueError(f"{path.name}, line {decorator.lineno}: `long` must be True or False")
+    return Listing(words[0], words[1], summary, long.value)

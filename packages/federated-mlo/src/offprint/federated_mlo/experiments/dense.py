@@ -40,6 +40,7 @@ class DenseConfig:
     "dense",
     reproduces="Beyond the paper: up to 100 000 BSSs",
     paper=DenseConfig(sizes=(100, 1000, 10_000, 100_000)),
+    long=True,
 )
 def dense(config: DenseConfig, run: Run) -> Iterator[Claim]:
     """The cost of a step grows in proportion to the BSSs; how those worst off fare with each method."""

@@ -41,6 +41,7 @@ class IrisConfig:
     reproduces="Iris: accuracies and histograms of the first output spikes",
     paper=IrisConfig(seeds=100),
     x64=True,
+    long=True,
 )
 def iris(config: IrisConfig, run: Run) -> Iterator[Claim]:
     """With the authors' settings some 83 % of the flowers are told; with mirrored features and a bias over 90 %."""

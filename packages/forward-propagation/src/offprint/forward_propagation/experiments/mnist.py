@@ -46,6 +46,7 @@ class MnistConfig:
     "mnist",
     reproduces="Time-to-first-spike networks on MNIST (a larger task than the paper's)",
     paper=MnistConfig(train=60000, test=10000, epochs=20, hidden=350, seeds=3, least=97.0),
+    long=True,
 )
 def mnist(config: MnistConfig, run: Run) -> Iterator[Claim]:
     """Exact gradients train a network of 784 inputs whose neurons each fire once."""

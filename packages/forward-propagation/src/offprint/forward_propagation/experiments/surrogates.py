@@ -92,6 +92,7 @@ class SurrogatesConfig:
         official=tuple(name for name in STORED if name != "exact"),
         matched=("fast_sigmoid", "ste", "atan", "triangular", "sigmoid", "spike_rate_escape"),
     ),
+    long=True,
 )
 def surrogates(config: SurrogatesConfig, run: Run) -> Iterator[Claim]:
     """Exact gradients above surrogates in the authors' set-up; what is left of it when everything else is equal."""

@@ -50,6 +50,7 @@ class YinYangConfig:
     "yin-yang",
     reproduces="Yin-Yang: loss and test accuracy of exact gradients",
     paper=YinYangConfig(tuned_seeds=4, official_seeds=10, official_epochs=300, wide_seeds=4),
+    long=True,
 )
 def yin_yang(config: YinYangConfig, run: Run) -> Iterator[Claim]:
     """The authors' learning curve is repeated; with a larger learning rate 40 epochs give over 94.5 %."""

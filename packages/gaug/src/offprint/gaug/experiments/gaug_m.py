@@ -58,6 +58,7 @@ class ModifiedConfig:
     paper=ModifiedConfig(
         predictors=5, scores=("inner", "cosine"), adds=(0.0, 0.1, 0.25, 0.5, 0.75), removes=(0.0, 0.1, 0.2, 0.4, 0.6)
     ),
+    long=True,
 )
 def gaug_m(config: ModifiedConfig, run: Run) -> Iterator[Claim]:
     """Removing unlikely edges helps on Air-USA; on Cora a fresh edge predictor does not give the reported gain."""

@@ -34,6 +34,7 @@ class JointConfig:
     "gaug-o",
     reproduces="Table of results, rows GAug-O; figure of F1 and edge predictor during training",
     paper=JointConfig(datasets=("cora", "air-usa"), gnns=("gcn", "gsage", "gat", "jknet"), epochs=200, seeds=5),
+    long=True,
 )
 def gaug_o(config: JointConfig, run: Run) -> Iterator[Claim]:
     """Training on sampled graphs, with the edge predictor, scores higher than training on the given graph."""

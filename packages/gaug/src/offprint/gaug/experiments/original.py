@@ -30,6 +30,7 @@ class OriginalConfig:
     "original",
     reproduces="Table of results, rows without augmentation",
     paper=OriginalConfig(gnns=("gcn", "gsage", "gat", "jknet"), seeds=30),
+    long=True,
 )
 def original(config: OriginalConfig, run: Run) -> Iterator[Claim]:
     """Without augmentation the classifiers score as reported."""

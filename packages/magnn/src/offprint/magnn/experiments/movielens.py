@@ -81,6 +81,7 @@ class Insight(NamedTuple):
         seeds=2,
         resume=True,
     ),
+    long=True,
 )
 def movielens(config: MovieLensConfig, run: Run) -> Iterator[Claim]:
     """Full ranking of all unseen films: MA-GNN is far above matrix factorisation, and that above popularity."""

@@ -30,7 +30,9 @@ class VowelsConfig:
     """Networks trained in each way, from seed 0 on."""
 
 
-@experiment("japanese-vowels", reproduces="Extension: unequal lengths by masks", paper=VowelsConfig(seeds=10))
+@experiment(
+    "japanese-vowels", reproduces="Extension: unequal lengths by masks", paper=VowelsConfig(seeds=10), long=True
+)
 def japanese_vowels(config: VowelsConfig, run: Run) -> Iterator[Claim]:
     """Masks instead of zero padding do no harm, and help, where sequences have 7 to 29 steps."""
     vowels = data.japanese_vowels().standardized()

@@ -35,7 +35,7 @@ class MimicConfig:
     """Of the test set, for the interval; 0 for the paper's 10000 or 1000."""
 
 
-@experiment("mimic", reproduces="Table 2")
+@experiment("mimic", reproduces="Table 2", long=True)
 def mimic(config: MimicConfig, run: Run) -> Iterator[Claim]:
     """Mortality, decompensation, length of stay and phenotypes from 17 clinical channels, a group for each."""
     if not config.folder:

@@ -46,6 +46,7 @@ class PenDigitsConfig:
     "pendigits",
     reproduces="Table 3, PenDigits",
     paper=PenDigitsConfig(epochs=500, first_epoch=100, clean_epochs=500, seeds=3),
+    long=True,
 )
 def pendigits(config: PenDigitsConfig, run: Run) -> Iterator[Claim]:
     """Handwritten digits from eight pen positions, one group for each coordinate."""

@@ -71,6 +71,7 @@ class Cifar10AffineConfig:
     "cifar10-affine",
     reproduces="Learned affine augmentation, on CIFAR-10 and rotated CIFAR-10",
     paper=Cifar10AffineConfig(seeds=3),
+    long=True,
 )
 def cifar10_affine(config: Cifar10AffineConfig, run: Run) -> Iterator[Claim]:
     """Augmentation learned without validation data beats none and Augerino, and turns images only where it should."""

@@ -47,7 +47,10 @@ class DataSizeConfig:
 
 
 @experiment(
-    "data-size", reproduces="Accuracy over the size of the training set, rotated MNIST", paper=DataSizeConfig(seeds=3)
+    "data-size",
+    reproduces="Accuracy over the size of the training set, rotated MNIST",
+    paper=DataSizeConfig(seeds=3),
+    long=True,
 )
 def data_size(config: DataSizeConfig, run: Run) -> Iterator[Claim]:
     """A learned augmentation gains most where there are few data."""

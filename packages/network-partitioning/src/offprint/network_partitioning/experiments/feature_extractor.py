@@ -73,6 +73,7 @@ class Outcome(NamedTuple):
     "feature-extractor",
     reproduces="A feature extractor as hyperparameter, on CIFAR-10",
     paper=FeatureExtractorConfig(seeds=3),
+    long=True,
 )
 def feature_extractor(config: FeatureExtractorConfig, run: Run) -> Iterator[Claim]:
     """Thousands of hyperparameters: a validation split collapses, partitioned training works."""

@@ -91,6 +91,7 @@ class Outcome(NamedTuple):
     "federated-rotmnist",
     reproduces="Federated training, on rotated MNIST",
     paper=FederatedRotmnistConfig(ways=("FedAvg", "training loss", "partitioned", "oracle"), seeds=3),
+    long=True,
 )
 def federated_rotmnist(config: FederatedRotmnistConfig, run: Run) -> Iterator[Claim]:
     """Clients learn together that their digits were rotated, and upload less than in federated averaging."""

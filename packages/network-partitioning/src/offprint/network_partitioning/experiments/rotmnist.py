@@ -65,6 +65,7 @@ class RotmnistConfig:
     "rotmnist",
     reproduces="Learned affine augmentation, on rotated MNIST",
     paper=RotmnistConfig(ways=("none", "Augerino", "partitioned", "oracle"), seeds=3, whole=True),
+    long=True,
 )
 def rotmnist(config: RotmnistConfig, run: Run) -> Iterator[Claim]:
     """Without validation data a network learns that digits were rotated, and nothing else."""

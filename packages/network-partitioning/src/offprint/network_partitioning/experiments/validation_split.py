@@ -54,6 +54,7 @@ class ValidationSplitConfig:
     "validation-split",
     reproduces="Against learning augmentation on a validation split, on CIFAR-10",
     paper=ValidationSplitConfig(seeds=3),
+    long=True,
 )
 def validation_split(config: ValidationSplitConfig, run: Run) -> Iterator[Claim]:
     """Partitioned training beats a validation split with fine-tuning, whatever the share held out."""

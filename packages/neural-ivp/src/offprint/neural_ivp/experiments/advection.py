@@ -32,6 +32,7 @@ class AdvectionConfig(SolveConfig):
     quick=AdvectionConfig(),
     paper=AdvectionConfig(100, 5, 0.05, (0.0, 0.25, 0.5), 1e-8, 10_000, 1e-3, 100, 400, centre=0.0),
     x64=True,
+    long=True,
 )
 def advection(config: AdvectionConfig, run: Run) -> Iterator[Claim]:
     """A pulse is carried along with a small error, which a larger μ makes worse; its square integral stays."""

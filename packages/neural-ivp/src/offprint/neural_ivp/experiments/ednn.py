@@ -64,6 +64,7 @@ TITLES = {"ednn": "EDNN", "neural_galerkin": "Neural Galerkin", "rsng": "random 
         baselines=("ednn", "neural_galerkin", "rsng"),
     ),
     x64=True,
+    long=True,
 )
 def ednn(config: BaselinesConfig, run: Run) -> Iterator[Claim]:
     """The residual of Neural-IVP lies below that of EDNN at every output time."""
