@@ -102,7 +102,7 @@ SMALL = {
         [],
     ),
 }
-NOT_QUICK = ("cifar10-affine", "data-size", "feature-extractor", "rotmnist", "validation-split")
+NOT_QUICK = ("cifar10-affine", "data-size", "validation-split", "feature-extractor")
 
 
 def by_name():
