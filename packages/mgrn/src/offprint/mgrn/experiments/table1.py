@@ -68,6 +68,7 @@ class Table1Config:
         patience=10,
         restore_best=False,
     ),
+    long=True,
 )
 def table1(config: Table1Config, run: Run) -> Iterator[Claim]:
     """A memory for each group and one for their interaction forecasts better than LSTM and GRU of equal size."""

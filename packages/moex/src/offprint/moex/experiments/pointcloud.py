@@ -66,6 +66,7 @@ class PointCloudConfig:
         learning_rate=1e-3,
         seeds=3,
     ),
+    long=True,
 )
 def pointcloud(config: PointCloudConfig, run: Run) -> Iterator[Claim]:
     """PointNet++ with the moments of the first set abstraction exchanged over the points."""

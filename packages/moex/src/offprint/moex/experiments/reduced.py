@@ -54,6 +54,7 @@ class ReducedConfig:
     "reduced",
     reproduces="Table 1, reduced: ResNet-8 on a part of CIFAR-10",
     paper=ReducedConfig(train=2000, widths=(32, 64, 128), epochs=80, batch_size=128, p=0.25, underfitted=True),
+    long=True,
 )
 def reduced(config: ReducedConfig, run: Run) -> Iterator[Claim]:
     """An over-fitted network: far better likelihood at the same error; the error gain of the paper is not visible."""

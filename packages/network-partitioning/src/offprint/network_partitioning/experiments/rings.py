@@ -86,7 +86,9 @@ class Outcome(NamedTuple):
     """Probability of class 1 on a grid of the plane."""
 
 
-@experiment("rings", reproduces="Learned invariance, on generated points", paper=RingsConfig(seeds=5, failures=5))
+@experiment(
+    "rings", reproduces="Learned invariance, on generated points", paper=RingsConfig(seeds=5, failures=5), long=True
+)
 def rings(config: RingsConfig, run: Run) -> Iterator[Claim]:
     """Rotation is learned where labels survive it, and not where they don't; a wide start can end in a wrong basin."""
     usual = [Lane(task, seed, config.start) for task in TASKS for seed in range(config.seeds)]
