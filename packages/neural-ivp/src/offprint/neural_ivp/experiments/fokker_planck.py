@@ -33,6 +33,7 @@ NODES = 12
     quick=SolveConfig(14, 2, points=4096, fit_steps=30),
     paper=SolveConfig(100, 2, 0.2, (0.0, 0.25, 0.5), 1e-8, 2**14, 1e-4, 150, 800),
     x64=True,
+    long=True,
 )
 def fokker_planck(config: SolveConfig, run: Run) -> Iterator[Claim]:
     """The density of five particles keeps its mass, and its moments follow their own equations."""

@@ -30,6 +30,7 @@ class RestartsConfig(SolveConfig):
     quick=RestartsConfig(10, 3, 0.2, (0.0, 0.5, 1.0, 1.5, 2.0), points=1200, fit_steps=100),
     paper=RestartsConfig(100, 5, 0.1, (0.0, 0.5, 1.0, 1.5, 2.0), 1e-8, 10_000, 1e-3, 200, 400, modes=2000),
     x64=True,
+    long=True,
 )
 def restarts(config: RestartsConfig, run: Run) -> Iterator[Claim]:
     """The residual grows in time; a refit from random weights brings it back and makes the rest of the way better."""

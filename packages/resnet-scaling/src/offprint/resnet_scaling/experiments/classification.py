@@ -25,7 +25,7 @@ class ClassificationConfig:
     """Of the sequences."""
 
 
-@experiment("classification", reproduces="Table of statistics and the decision procedure")
+@experiment("classification", reproduces="Table of statistics and the decision procedure", long=True)
 def classification(config: ClassificationConfig, run: Run) -> Iterator[Claim]:
     """The procedure finds the regime of synthetic sequences, and their exponents."""
     studies = classification_study(jax.random.key(config.seed), config.draws, depths=config.depths, dim=config.dim)
