@@ -50,6 +50,7 @@ class LimitsConfig:
         paths=10_000,
     ),
     x64=True,
+    long=True,
 )
 def convergence(config: LimitsConfig, run: Run) -> Iterator[Claim]:
     """Networks with given weights approach their ODE or SDE limit at the rates of theory; the Itô term is needed."""
