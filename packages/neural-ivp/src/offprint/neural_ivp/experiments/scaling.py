@@ -55,6 +55,7 @@ class ScalingConfig:
     reproduces="Scalability: time and iterations over the number of weights, with and without preconditioner",
     paper=ScalingConfig((50, 100, 200, 400, 800), 2000, 200, 50, (1000, 2000, 4000, 8000, 16_000), 5, 16),
     x64=True,
+    long=True,
 )
 def scaling(config: ScalingConfig, run: Run) -> Iterator[Claim]:
     """The matrix-free solve costs in proportion to the weights, a dense one with their cube."""
