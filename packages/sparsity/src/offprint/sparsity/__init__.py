@@ -1,0 +1,330 @@
+"""Pruning, growth, sparse training and sparse execution of neural networks, after Hoefler et al. (2021).
+
+Reading order: what is pruned (patterns, masks, budgets, schedules), which elements go (`scores`, pruning at
+initialisation, second order, `layerwise`), training sparse (`sparsify` and its methods, tickets), learned sparsity
+(penalties, gates, reparameterisations, `nnx`), what is sparse for one example (activations, dropout, `moe`, `optim`),
+storage and execution (`formats`, products, compaction), and what it comes to (costs, metrics).
+"""
+
+from offprint.sparsity import formats, layerwise, methods, moe, nnx, optim, scores
+from offprint.sparsity._activations import activation_sparsity, fatrelu, kwta, meprop, winners
+from offprint.sparsity._admm import ADMMState, admm_init, admm_penalty, admm_project, admm_residuals, admm_update
+from offprint.sparsity._apply import apply, as_masks, check_masks, pack, unpack
+from offprint.sparsity._at_init import prune_at_init
+from offprint.sparsity._bibliography import cite
+from offprint.sparsity._bits import BestFormat, best_format, break_evens, storage_bits
+from offprint.sparsity._budget import density_map, flop_aware
+from offprint.sparsity._compact import compact, compacted_size
+from offprint.sparsity._compact_nnx import compact_nnx, functional, nnx_groups, resize_nnx
+from offprint.sparsity._compact_report import CompactReport
+from offprint.sparsity._config import from_config, parse_pattern
+from offprint.sparsity._continuous import (
+    beta_schedule,
+    continuous_gate,
+    continuous_mask,
+    continuous_penalty,
+    continuous_restart,
+)
+from offprint.sparsity._counts import keep_counts
+from offprint.sparsity._dependency import Group, Member, dependency_groups, group_masks, prune_groups
+from offprint.sparsity._dropout import (
+    concrete_dropout,
+    concrete_entropy,
+    concrete_gate,
+    drop_block,
+    dropconnect,
+    dropconnect_moments,
+    dropout,
+    gaussian_dropout,
+    linear_rates,
+    spatial_dropout,
+    standout,
+    stochastic_depth,
+)
+from offprint.sparsity._efficiency import (
+    accuracy_density,
+    correct_per_parameter,
+    dense_equivalent,
+    parameter_slack,
+    weighted_correct_per_parameter,
+)
+from offprint.sparsity._eigendamage import eigendamage
+from offprint.sparsity._filter import kernels, matching
+from offprint.sparsity._gradient_rows import per_example_grads
+from offprint.sparsity._growing import growing_l2, growing_strength
+from offprint.sparsity._growth import drop_and_grow
+from offprint.sparsity._hard_concrete import HardConcrete, clamp_log_alpha, init_log_alpha
+from offprint.sparsity._inference import InferenceReport, LayerChoice, sparse_inference
+from offprint.sparsity._kfac import KFAC, Kronecker
+from offprint.sparsity._limbs import count_limbs
+from offprint.sparsity._macs import Macs, macs
+from offprint.sparsity._mask import make_mask, make_masks, masks_by_count
+from offprint.sparsity._matmul import matmul, sddmm
+from offprint.sparsity._metrics import (
+    LeafSummary,
+    Summary,
+    compression,
+    effective_sparsity,
+    mask_distance,
+    mask_overlap,
+    summary,
+    training_flops,
+)
+from offprint.sparsity._moments import map_moments, mask_moments
+from offprint.sparsity._obs import Removal, WoodTaylor, joint_removal, obd_prune, obs_prune, obs_saliency, wood_taylor
+from offprint.sparsity._pattern import Block, Channel, Head, KernelShape, Layer, Pattern, Unstructured
+from offprint.sparsity._pattern_nm import NM
+from offprint.sparsity._pattern_transposable import TransposableNM
+from offprint.sparsity._penalties import group_lasso, hoyer, hoyer_measure, hoyer_square, l1, sparse_group_lasso
+from offprint.sparsity._powerprop import powerprop, powerprop_init
+from offprint.sparsity._prox import prox_group_lasso, prox_l0, prox_l1, prox_sparse_group_lasso, proximal
+from offprint.sparsity._schedule import (
+    constant_schedule,
+    cosine_drop,
+    cubic_schedule,
+    cyclic_schedule,
+    exponential_schedule,
+    held,
+    inverse_power_drop,
+    linear_drop,
+    linear_schedule,
+    one_shot_schedule,
+    polynomial_schedule,
+    restarted,
+    round_densities,
+    ticket_densities,
+    update_steps,
+)
+from offprint.sparsity._sensitivity import Sensitivity, sensitivity_scan
+from offprint.sparsity._slimming import polarisation, scales, slimming, slimming_scores
+from offprint.sparsity._sparsify import sparsify, update_masks
+from offprint.sparsity._state import SparsifyState, freeze, masks_of, set_masks, vmap_axes
+from offprint.sparsity._str import check_str_decay, soft_threshold_reparam, str_thresholds
+from offprint.sparsity._ticket import Ticket, lottery_ticket, ticket_control
+from offprint.sparsity._variational import (
+    kept_weights,
+    kl_approx,
+    kl_exact,
+    kl_ramp,
+    local_reparameterisation,
+    log_alpha_of,
+    variational_kl,
+    variational_loss,
+)
+from offprint.sparsity._woodfisher import WoodFisher
+from offprint.sparsity.methods import (
+    ACDC,
+    ADMM,
+    DPF,
+    DSD,
+    DSR,
+    GMP,
+    SET,
+    SNFS,
+    Change,
+    DeepR,
+    Method,
+    Movement,
+    NeST,
+    OneShot,
+    RigL,
+    Static,
+    TopKAST,
+    View,
+    topkast_penalty,
+)
+
+__all__ = [
+    "ACDC",
+    "ADMM",
+    "DPF",
+    "DSD",
+    "DSR",
+    "GMP",
+    "KFAC",
+    "NM",
+    "SET",
+    "SNFS",
+    "ADMMState",
+    "BestFormat",
+    "Block",
+    "Change",
+    "Channel",
+    "CompactReport",
+    "DeepR",
+    "Group",
+    "HardConcrete",
+    "Head",
+    "InferenceReport",
+    "KernelShape",
+    "Kronecker",
+    "Layer",
+    "LayerChoice",
+    "LeafSummary",
+    "Macs",
+    "Member",
+    "Method",
+    "Movement",
+    "NeST",
+    "OneShot",
+    "Pattern",
+    "Removal",
+    "RigL",
+    "Sensitivity",
+    "SparsifyState",
+    "Static",
+    "Summary",
+    "Ticket",
+    "TopKAST",
+    "TransposableNM",
+    "Unstructured",
+    "View",
+    "WoodFisher",
+    "WoodTaylor",
+    "accuracy_density",
+    "activation_sparsity",
+    "admm_init",
+    "admm_penalty",
+    "admm_project",
+    "admm_residuals",
+    "admm_update",
+    "apply",
+    "as_masks",
+    "best_format",
+    "beta_schedule",
+    "break_evens",
+    "check_masks",
+    "check_str_decay",
+    "cite",
+    "clamp_log_alpha",
+    "compact",
+    "compact_nnx",
+    "compacted_size",
+    "compression",
+    "concrete_dropout",
+    "concrete_entropy",
+    "concrete_gate",
+    "constant_schedule",
+    "continuous_gate",
+    "continuous_mask",
+    "continuous_penalty",
+    "continuous_restart",
+    "correct_per_parameter",
+    "cosine_drop",
+    "count_limbs",
+    "cubic_schedule",
+    "cyclic_schedule",
+    "dense_equivalent",
+    "density_map",
+    "dependency_groups",
+    "drop_and_grow",
+    "drop_block",
+    "dropconnect",
+    "dropconnect_moments",
+    "dropout",
+    "effective_sparsity",
+    "eigendamage",
+    "exponential_schedule",
+    "fatrelu",
+    "flop_aware",
+    "formats",
+    "freeze",
+    "from_config",
+    "functional",
+    "gaussian_dropout",
+    "group_lasso",
+    "group_masks",
+    "growing_l2",
+    "growing_strength",
+    "held",
+    "hoyer",
+    "hoyer_measure",
+    "hoyer_square",
+    "init_log_alpha",
+    "inverse_power_drop",
+    "joint_removal",
+    "keep_counts",
+    "kept_weights",
+    "kernels",
+    "kl_approx",
+    "kl_exact",
+    "kl_ramp",
+    "kwta",
+    "l1",
+    "layerwise",
+    "linear_drop",
+    "linear_rates",
+    "linear_schedule",
+    "local_reparameterisation",
+    "log_alpha_of",
+    "lottery_ticket",
+    "macs",
+    "make_mask",
+    "make_masks",
+    "map_moments",
+    "mask_distance",
+    "mask_moments",
+    "mask_overlap",
+    "masks_by_count",
+    "masks_of",
+    "matching",
+    "matmul",
+    "meprop",
+    "methods",
+    "moe",
+    "nnx",
+    "nnx_groups",
+    "obd_prune",
+    "obs_prune",
+    "obs_saliency",
+    "one_shot_schedule",
+    "optim",
+    "pack",
+    "parameter_slack",
+    "parse_pattern",
+    "per_example_grads",
+    "polarisation",
+    "polynomial_schedule",
+    "powerprop",
+    "powerprop_init",
+    "prox_group_lasso",
+    "prox_l0",
+    "prox_l1",
+    "prox_sparse_group_lasso",
+    "proximal",
+    "prune_at_init",
+    "prune_groups",
+    "resize_nnx",
+    "restarted",
+    "round_densities",
+    "scales",
+    "scores",
+    "sddmm",
+    "sensitivity_scan",
+    "set_masks",
+    "slimming",
+    "slimming_scores",
+    "soft_threshold_reparam",
+    "sparse_group_lasso",
+    "sparse_inference",
+    "sparsify",
+    "spatial_dropout",
+    "standout",
+    "stochastic_depth",
+    "storage_bits",
+    "str_thresholds",
+    "summary",
+    "ticket_control",
+    "ticket_densities",
+    "topkast_penalty",
+    "training_flops",
+    "unpack",
+    "update_masks",
+    "update_steps",
+    "variational_kl",
+    "variational_loss",
+    "vmap_axes",
+    "weighted_correct_per_parameter",
+    "winners",
+    "wood_taylor",
+]
