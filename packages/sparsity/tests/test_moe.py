@@ -74,7 +74,7 @@ def test_training_balances_the_experts():
     """A router that sends everything to one expert learns to spread the tokens by the balancing loss alone."""
     layer = MoE(5, 4, 4, 1, switch=1.0, noisy=False, rngs=nnx.Rngs(0))
     x = jax.random.normal(jax.random.key(0), (64, 5)).at[:, 0].set(1.0)
-    layer.router.kernel[...] = layer.router.kernel[...].at[0].set(jnp.array([3.0, 0.0, 0.0, 0.0]))
+    layer.router.kernel[...] = layer.router.kernel[...].at[0].set(jnp.array([3.0, 0.0, 0.0, 0.0], jnp.float32))
     optimiser = nnx.Optimizer(layer, optax.adam(0.05), wrt=nnx.Param)
 
     @nnx.jit
