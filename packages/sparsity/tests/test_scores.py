@@ -487,3 +487,8 @@ def test_nnx_model_and_evaluation_mode():
     assert only_last["last"]["bias"].get_value().shape == (3,)
     kept = sum(int(np.sum(masks[layer]["kernel"].get_value())) for layer in ("first", "last"))
     assert kept == 42 - 21
+
+
+def test_host_arrays_are_taken():
+    w = {"kernel": np.array([[1.0, -2.0], [0.5, 0.0]])}
+    np.testing.assert_array_equal(sc.magnitude(w)["kernel"], np.abs(w["kernel"]))

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, PyTree
 
 from offprint.sparsity._filter import Filter, prunable
@@ -13,9 +14,9 @@ from offprint.sparsity._tree import check_same, map_named, named_leaves
 Leaves = dict[str, Array]
 
 
-def wide(x: Array) -> Array:
+def wide(x: Array | np.ndarray) -> Array:
     """`x` in at least float32: products and sums of half-precision numbers underflow and tie."""
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    return jnp.asarray(x).astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def score_leaves(
