@@ -25,7 +25,7 @@ SMALL = {
     ),
     "l0": (
         experiments.L0Config(epochs=1, batch_size=20, train=60, hidden=(8, 6)),
-        2,
+        3,
         ["training", "units"],
         [],
     ),
@@ -33,7 +33,7 @@ SMALL = {
         experiments.LenetTableConfig(
             train=200, test=40, hidden=(10, 8), epochs=2, fine_tuning=1, seeds=1, at_init=True, synflow_rounds=2
         ),
-        4,
+        5,
         ["table-98", "tickets-98"],
         [],
     ),
@@ -154,21 +154,17 @@ def test_claims_about_the_table():
     module = sys.modules["offprint.sparsity.experiments.lenet_table"]
     table = {name: [mean] for name, (mean, _) in module.REFERENCE[98].items()}
 
-    def held(full=True, **changes):
+    def held(**changes):
         changed = table | {name.replace("_", " "): [value] for name, value in changes.items()}
-        return [claim.holds for claim in module._order_claims(changed, 98, full)]
+        return [claim.holds for claim in module._order_claims(changed, 98)]
 
     assert held() == [True] * 5
-    assert held(full=False) == [True] * 4
-    assert list(module._order_claims(table, 90, True)) == []
+    assert list(module._order_claims(table, 90)) == []
     assert held(GMP=96.0) == [False, True, True, True, True]
-    assert held(full=False, GMP=96.0) == [True] * 4
-    assert held(full=False, GMP=94.4) == [False, True, True, True]
     anew = {"ticket, new values": [96.2]}
-    assert [claim.holds for claim in module._order_claims(table | anew, 98, True)] == [True, False, False, True, True]
+    assert [claim.holds for claim in module._order_claims(table | anew, 98)] == [True, False, False, True, True]
     assert held(SET=93.1) == [True, True, True, False, True]
     assert held(static_uniform=84.0) == [True, True, True, True, False]
-    assert held(full=False, static_uniform=84.0) == [True] * 4
     near = list(module._reference_claims(table, module.REFERENCE[98], 98))
     assert [claim.holds for claim in near] == [True] * 3
     assert sum(len(claim.here) for claim in near) == len(table) == 13

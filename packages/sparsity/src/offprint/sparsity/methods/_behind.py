@@ -1,6 +1,6 @@
 """Methods whose pruned weights live on behind the masks, in the optimiser's state, and may come back as they were."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import jax
@@ -11,6 +11,7 @@ from offprint.sparsity._counts import Patterns, Rounding, Scope, check_sparsity
 from offprint.sparsity._pattern import UNSTRUCTURED
 from offprint.sparsity.methods._counts import Dist, all_true
 from offprint.sparsity.methods._gradual import (
+    GMP,
     Criterion,
     Curve,
     check_range,
@@ -25,7 +26,7 @@ from offprint.sparsity.methods._units import pick
 
 
 @dataclass(frozen=True)
-class DPF(Method):
+class DPF(GMP):
     """Dynamic model pruning with feedback: w <- w - η g(m w), with dense w (Lin et al. 2020, `lin2020dpf`).
 
     The optimiser moves dense weights by the gradient at the masked ones, so that what was pruned too early returns.
@@ -43,34 +44,8 @@ class DPF(Method):
     keeps_dense: ClassVar[bool] = True
     grows: ClassVar[bool] = True
 
-    sparsity: float | int | None = None
-    end: int = field(kw_only=True)
-    begin: int = 0
     every: int = 16
-    initial: float | int = 0.0
-    curve: Curve = "cubic"
-    criterion: Criterion = "magnitude"
     scope: Scope = "global"
-    dist: Dist = "uniform"
-    pattern: Patterns = UNSTRUCTURED
-    rounding: Rounding = "nearest"
-    min_keep: int | None = None
-
-    def __post_init__(self) -> None:
-        check_target(self)
-        check_sparsity(self.initial)
-        check_range(self.begin, self.end, self.every)
-        warn_of_every(self.begin, self.end, self.every)
-
-    @property
-    def draws(self) -> bool:
-        """Whether the scores are random."""
-        return self.criterion == "random"
-
-    @property
-    def target_step(self) -> int:
-        """The end of the curve."""
-        return self.end
 
     def due(self, count: Int[Array, ""]) -> Bool[Array, ""]:
         """From begin on, every so many steps, for ever; and at the end of the curve."""
@@ -78,7 +53,7 @@ class DPF(Method):
 
     def change(self, view: View) -> Change:
         """The highest scores of the dense weights."""
-        sparsities = gradual(self.curve, self.initial, target_of(self), self.begin, self.end, self.every)
+        sparsities = self.sparsities()
         index = update_index(view.count, self.begin, self.end, self.every, len(sparsities))
         return Change(prune_to(self, view, sparsities, index, monotone=False), view.own)
 
